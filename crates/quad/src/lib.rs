@@ -1,0 +1,1 @@
+//! Quadrotor dynamics, observation, reward and termination of Spikewing.

@@ -1,0 +1,1 @@
+//! TD3BC+JSRL on sequences: replay, critics, schedules and the learner of Spikewing.

@@ -1,0 +1,1 @@
+//! The node core trait, transports, parameters, clock and launch files of Spikewing.

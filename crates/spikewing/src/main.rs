@@ -1,0 +1,2 @@
+//! The `spikewing` command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The privileged guide policy node of Spikewing.

@@ -1,0 +1,1 @@
+//! The PX4 bridge node of Spikewing.

@@ -1,0 +1,1 @@
+//! The embedded quadrotor simulator node of Spikewing, behind PX4 topics.

@@ -1,0 +1,1 @@
+//! The spiking policy node of Spikewing, with hot swap.

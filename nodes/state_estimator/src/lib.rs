@@ -1,0 +1,1 @@
+//! Error-state Kalman filter node of Spikewing.

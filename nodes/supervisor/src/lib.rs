@@ -1,0 +1,1 @@
+//! The flight authority node of Spikewing.
