@@ -118,7 +118,13 @@ fn emit_structure(source: &mut String, structure: &Structure) {
     line(source, &format!("    const DEFINITION: &'static str = {:?};", structure.definition));
     line(source, "    fn wrap(self) -> crate::AnyMessage { crate::AnyMessage::from(self) }");
     line(source, "    fn peel(any: &crate::AnyMessage) -> Option<&Self> {");
-    line(source, &format!("        match any {{ crate::AnyMessage::{}(m) => Some(m), _ => None }}", variant(structure)));
+    line(
+        source,
+        &format!(
+            "        match any {{ crate::AnyMessage::{}(m) => Some(m), _ => None }}",
+            variant(structure)
+        ),
+    );
     line(source, "    }");
     line(source, "}");
 }
@@ -174,7 +180,10 @@ fn emit_any(source: &mut String, all: &[(String, &Structure)]) {
     for (path, structure) in all {
         let _ = writeln!(table, "    $action!({path}, {:?});", structure.ros_type);
     }
-    line(source, "/// Calls `$action!(rust::Type, \"ros/msg/Type\")` for every message, request and response.");
+    line(
+        source,
+        "/// Calls `$action!(rust::Type, \"ros/msg/Type\")` for every message, request and response.",
+    );
     line(source, "#[macro_export]");
     line(source, "macro_rules! for_each_message { ($action:ident) => {");
     source.push_str(&table.replace("$action!(", "$action!($crate::"));

@@ -33,7 +33,7 @@ pub trait Service: 'static {
     const SERVICE_TYPE: &'static str;
 }
 
-#[allow(clippy::doc_markdown, non_camel_case_types)]
+#[allow(clippy::doc_markdown, clippy::derivable_impls, non_camel_case_types)]
 mod generated {
     use crate::{Message, cdr};
     include!(concat!(env!("OUT_DIR"), "/messages.rs"));
