@@ -218,7 +218,7 @@ fn default_value(field: &Field) -> String {
     match &field.kind {
         Kind::Primitive(primitive) => match &field.default {
             Some(value) if matches!(primitive, Primitive::F32 | Primitive::F64) => {
-                format!("{value} as {}", primitive.rust())
+                format!("{value}_{}", primitive.rust())
             }
             Some(value) => value.clone(),
             None => zero(*primitive),
