@@ -1,0 +1,259 @@
+//! The forward pass over whole sequences, layer by layer, and the trace it leaves for the backward pass.
+
+use crate::kernels::{Neurons, clamped, lif_forward, spike_sums, transpose, vectorized, weighted_sums};
+use crate::{Network, Real, Shape, SnnError};
+use ndarray::{Array3, ArrayView3, Axis, s};
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+
+/// Sequences computed together. Fixed, so that results do not depend on the number of threads; small enough that one
+/// chunk of a layer stays in a core's cache.
+pub(crate) const CHUNK: usize = 8;
+
+/// Largest input magnitude accepted: far beyond any physical quantity here, and small enough that no sum overflows.
+pub const INPUT_LIMIT: f64 = 1e6;
+
+/// What the forward pass leaves: membranes after every step and the actions. Spikes follow from membranes and
+/// thresholds, so they are not stored. Reuse one trace for many passes: buffers are kept.
+#[derive(Debug)]
+pub struct Trace<T: Real> {
+    pub(crate) shape: Shape,
+    pub(crate) steps: usize,
+    pub(crate) batch: usize,
+    pub(crate) chunks: Vec<ChunkTrace<T>>,
+    pub(crate) prepared: Vec<Prepared<T>>,
+    actions: Array3<T>,
+    spike_buffers: Mutex<Vec<Vec<T>>>,
+}
+
+/// A layer's parameters as the loops want them: weights transposed, leak clamped, thresholds as they were.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared<T> {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub weight_t: Vec<T>,
+    pub bias: Vec<T>,
+    /// Empty for the decoding layer.
+    pub beta: Vec<T>,
+    pub threshold: Vec<T>,
+}
+
+impl<T: Real> Prepared<T> {
+    pub(crate) fn neurons(&self) -> Neurons<'_, T> {
+        Neurons { beta: &self.beta, threshold: &self.threshold }
+    }
+}
+
+/// Up to [`CHUNK`] sequences, every buffer `[steps, batch, width]`.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkTrace<T> {
+    pub first: usize,
+    pub batch: usize,
+    pub input: Vec<T>,
+    /// Membranes after the step, one buffer per spiking layer.
+    pub membranes: Vec<Vec<T>>,
+    /// Actions, after tanh.
+    pub output: Vec<T>,
+}
+
+impl<T: Real> Default for Trace<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Real> Trace<T> {
+    /// An empty trace; the first pass sizes it.
+    pub fn new() -> Self {
+        Self {
+            shape: Shape { inputs: 0, hidden: Vec::new(), outputs: 0 },
+            steps: 0,
+            batch: 0,
+            chunks: Vec::new(),
+            prepared: Vec::new(),
+            actions: Array3::from_elem((0, 0, 0), T::zero()),
+            spike_buffers: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Actions in (−1, 1), `[steps, batch, outputs]`.
+    pub fn actions(&self) -> ArrayView3<'_, T> {
+        self.actions.view()
+    }
+
+    /// Steps of the sequences.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Number of sequences.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Membrane potentials after every step, `[steps, batch, neurons]`, of spiking layer `layer` counted from 0.
+    /// `None` when there is no such layer. A copy, for looking at.
+    pub fn membrane(&self, layer: usize) -> Option<Array3<T>> {
+        let neurons = *self.shape.hidden.get(layer)?;
+        let mut all = Array3::from_elem((self.steps, self.batch, neurons), T::zero());
+        for chunk in &self.chunks {
+            let view =
+                ArrayView3::from_shape((self.steps, chunk.batch, neurons), &chunk.membranes[layer]).ok()?;
+            all.slice_mut(s![.., chunk.first..chunk.first + chunk.batch, ..]).assign(&view);
+        }
+        Some(all)
+    }
+
+    /// Spikes, 0 or 1, as [`Trace::membrane`].
+    pub fn spikes(&self, layer: usize) -> Option<Array3<u8>> {
+        let threshold = &self.prepared.get(layer)?.threshold;
+        let membrane = self.membrane(layer)?;
+        let mut spikes = Array3::zeros(membrane.raw_dim());
+        for (mut out, u) in spikes.lanes_mut(Axis(2)).into_iter().zip(membrane.lanes(Axis(2))) {
+            for ((s, &u), &threshold) in out.iter_mut().zip(u).zip(threshold) {
+                *s = u8::from(u > threshold);
+            }
+        }
+        Some(spikes)
+    }
+
+    /// Share of neurons that fire per step, one entry per spiking layer.
+    pub fn firing_rates(&self) -> Vec<f64> {
+        (0..self.shape.hidden.len())
+            .map(|layer| {
+                let threshold = &self.prepared[layer].threshold;
+                let (mut fired, mut all) = (0usize, 0usize);
+                for chunk in &self.chunks {
+                    for row in chunk.membranes[layer].chunks_exact(threshold.len()) {
+                        fired += row.iter().zip(threshold).filter(|(u, th)| u > th).count();
+                    }
+                    all += chunk.membranes[layer].len();
+                }
+                fired as f64 / all.max(1) as f64
+            })
+            .collect()
+    }
+
+    fn resize(&mut self, network: &Network<T>, steps: usize, batch: usize) {
+        let shape = network.shape();
+        if shape != self.shape || steps != self.steps || batch != self.batch {
+            let chunks = batch.div_ceil(CHUNK);
+            self.chunks.resize_with(chunks, ChunkTrace::default);
+            for (i, chunk) in self.chunks.iter_mut().enumerate() {
+                chunk.first = i * CHUNK;
+                chunk.batch = CHUNK.min(batch - chunk.first);
+                let rows = steps * chunk.batch;
+                chunk.input.resize(rows * shape.inputs, T::zero());
+                chunk.membranes.resize(shape.hidden.len(), Vec::new());
+                for (buffer, n) in chunk.membranes.iter_mut().zip(&shape.hidden) {
+                    buffer.resize(rows * n, T::zero());
+                }
+                chunk.output.resize(rows * shape.outputs, T::zero());
+            }
+            self.actions = Array3::from_elem((steps, batch, shape.outputs), T::zero());
+            (self.shape, self.steps, self.batch) = (shape, steps, batch);
+        }
+        self.prepared.resize_with(network.linear().len(), Prepared::default);
+        for (i, (prepared, layer)) in self.prepared.iter_mut().zip(network.linear()).enumerate() {
+            prepared.inputs = layer.inputs;
+            prepared.outputs = layer.outputs;
+            prepared.weight_t.resize(layer.weight.len(), T::zero());
+            transpose(&layer.weight, layer.outputs, layer.inputs, &mut prepared.weight_t);
+            prepared.bias.clone_from(&layer.bias);
+            prepared.beta.clear();
+            prepared.threshold.clear();
+            if let Some(lif) = network.lif().get(i) {
+                prepared.beta.extend(lif.beta.iter().map(|&b| clamped(b)));
+                prepared.threshold.extend_from_slice(&lif.threshold);
+            }
+        }
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// Runs the network over `input` `[steps, batch, inputs]` from zero membranes.
+    ///
+    /// Per step: `S1, U1 = LIF1(W1 x + b1)`, `S2, U2 = LIF2(W2 S1 + b2)`, …, `a = tanh(W S + b)`; a spike's reset shows
+    /// one step later. Deterministic, whatever the number of threads.
+    ///
+    /// # Errors
+    /// [`SnnError`] when the width is not the network's, the sequence is empty, or an entry is not finite.
+    pub fn forward(&self, input: ArrayView3<'_, T>) -> Result<Trace<T>, SnnError> {
+        let mut trace = Trace::new();
+        self.forward_into(input, &mut trace)?;
+        Ok(trace)
+    }
+
+    /// As [`Network::forward`], into a trace whose buffers are reused.
+    ///
+    /// # Errors
+    /// As [`Network::forward`]. The trace's content is then unspecified.
+    pub fn forward_into(&self, input: ArrayView3<'_, T>, trace: &mut Trace<T>) -> Result<(), SnnError> {
+        let (steps, batch, width) = input.dim();
+        crate::network::check_length("a row of the input sequence", self.linear()[0].inputs, width)?;
+        if steps == 0 || batch == 0 {
+            return Err(SnnError::Empty { what: "the input sequence" });
+        }
+        trace.resize(self, steps, batch);
+        let Trace { prepared, chunks, spike_buffers, actions, shape, .. } = trace;
+        let spike_buffers = &*spike_buffers;
+        let widest = shape.hidden.iter().copied().max().unwrap_or(0);
+        chunks.par_iter_mut().try_for_each(|chunk| {
+            gather(&input, chunk)?;
+            let lock = || spike_buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut spikes = lock().pop().unwrap_or_default();
+            spikes.resize((steps * CHUNK * widest).max(spikes.len()), T::zero());
+            forward_chunk(prepared, chunk, &mut spikes);
+            lock().push(spikes);
+            Ok(())
+        })?;
+        for chunk in chunks.iter() {
+            let rows = actions.slice_mut(s![.., chunk.first..chunk.first + chunk.batch, ..]);
+            for (to, from) in rows.into_iter().zip(&chunk.output) {
+                *to = *from;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gather<T: Real>(input: &ArrayView3<'_, T>, chunk: &mut ChunkTrace<T>) -> Result<(), SnnError> {
+    let part = input.slice(s![.., chunk.first..chunk.first + chunk.batch, ..]);
+    let limit = T::of(INPUT_LIMIT);
+    let width = input.dim().2;
+    for (row, out) in part.lanes(Axis(2)).into_iter().zip(chunk.input.chunks_exact_mut(width)) {
+        for (index, (&x, to)) in row.iter().zip(out).enumerate() {
+            if x.is_nan() || x.abs() > limit {
+                let value = x.to_f64_exact();
+                return Err(SnnError::Value { what: "input sequence", index, value, limit: INPUT_LIMIT });
+            }
+            *to = x;
+        }
+    }
+    Ok(())
+}
+
+fn forward_chunk<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>, spikes: &mut [T]) {
+    let ChunkTrace { batch, input, membranes, output, .. } = chunk;
+    for (i, layer) in layers.iter().enumerate() {
+        let Some(membrane) = membranes.get_mut(i) else {
+            let rows = output.len() / layer.outputs;
+            spike_sums(&spikes[..rows * layer.inputs], layer.inputs, &layer.weight_t, layer.outputs, output);
+            for row in output.chunks_exact_mut(layer.outputs) {
+                for (a, &bias) in row.iter_mut().zip(&layer.bias) {
+                    *a = (*a + bias).tanh();
+                }
+            }
+            return;
+        };
+        let rows = membrane.len() / layer.outputs;
+        if i == 0 {
+            vectorized(|| weighted_sums(input, layer.inputs, &layer.weight_t, layer.outputs, membrane));
+        } else {
+            let spikes = &spikes[..rows * layer.inputs];
+            spike_sums(spikes, layer.inputs, &layer.weight_t, layer.outputs, membrane);
+        }
+        let spikes = &mut spikes[..rows * layer.outputs];
+        vectorized(|| lif_forward(*batch, layer.neurons(), &layer.bias, membrane, spikes));
+    }
+}
