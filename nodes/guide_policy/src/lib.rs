@@ -1,1 +1,3 @@
 //! The privileged guide policy node of Spikewing.
+
+pub mod geometric;
