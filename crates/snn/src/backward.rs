@@ -251,7 +251,10 @@ impl<T: Real> Pass<'_, T> {
                 Some(below) => {
                     let spikes = &mut scratch.spikes[skipped * n_in..rows * n_in];
                     let membrane = &chunk.membranes[below][skipped * n_in..];
-                    vectorized(|| spikes_of(membrane, &self.layers[below].threshold, spikes));
+                    vectorized(
+                        #[inline(always)]
+                        || spikes_of(membrane, &self.layers[below].threshold, spikes),
+                    );
                     &scratch.spikes[..rows * n_in]
                 }
             };
@@ -312,10 +315,42 @@ impl<T: Real> Pass<'_, T> {
     ) {
         let k = self.options.slope;
         match self.options.surrogate {
-            Surrogate::FastSigmoid => self.neurons_with(i, chunk, grad, carry, flat, |x| fast_sigmoid(x, k)),
-            Surrogate::ArcTan => self.neurons_with(i, chunk, grad, carry, flat, |x| arc_tan(x, k)),
-            Surrogate::Sigmoid => self.neurons_with(i, chunk, grad, carry, flat, |x| sigmoid(x, k)),
-            Surrogate::Triangular => self.neurons_with(i, chunk, grad, carry, flat, |x| triangular(x, k)),
+            Surrogate::FastSigmoid => self.neurons_with(
+                i,
+                chunk,
+                grad,
+                carry,
+                flat,
+                #[inline(always)]
+                |x| fast_sigmoid(x, k),
+            ),
+            Surrogate::ArcTan => self.neurons_with(
+                i,
+                chunk,
+                grad,
+                carry,
+                flat,
+                #[inline(always)]
+                |x| arc_tan(x, k),
+            ),
+            Surrogate::Sigmoid => self.neurons_with(
+                i,
+                chunk,
+                grad,
+                carry,
+                flat,
+                #[inline(always)]
+                |x| sigmoid(x, k),
+            ),
+            Surrogate::Triangular => self.neurons_with(
+                i,
+                chunk,
+                grad,
+                carry,
+                flat,
+                #[inline(always)]
+                |x| triangular(x, k),
+            ),
         }
     }
 
@@ -335,9 +370,21 @@ impl<T: Real> Pass<'_, T> {
         let sums = LifGradients { bias, beta, threshold };
         let neurons = self.layers[i].neurons();
         let truncate = self.options.truncate;
-        vectorized(|| {
-            lif_backward(chunk.batch, neurons, &chunk.membranes[i], grad, carry, sums, truncate, derivative);
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                lif_backward(
+                    chunk.batch,
+                    neurons,
+                    &chunk.membranes[i],
+                    grad,
+                    carry,
+                    sums,
+                    truncate,
+                    derivative,
+                );
+            },
+        );
     }
 }
 

@@ -1,8 +1,9 @@
 //! The network as it flies: one step per control tick, no allocation, no lock.
 
 use crate::kernels::{SUM_BLOCK, clamped, membrane_step, transpose};
+use crate::mlp::check_observation;
 use crate::network::check_length;
-use crate::{INPUT_LIMIT, Network, Shape, SnnError};
+use crate::{Network, Shape, SnnError};
 
 /// A network in flight with its membrane potentials.
 ///
@@ -18,7 +19,7 @@ pub struct Flight {
     steps: u64,
 }
 
-/// `neurons` is `None` for the decoding layer.
+/// The decoding layer has no neurons: its membrane is empty.
 #[derive(Debug, Clone)]
 struct Layer {
     inputs: usize,
@@ -102,7 +103,7 @@ impl Flight {
     /// One control tick: `observation` `[inputs]` in, `action` `[outputs]` in (−1, 1) out.
     ///
     /// # Errors
-    /// [`SnnError`] when a length is wrong or an observation entry is not finite or beyond [`INPUT_LIMIT`]. Membranes
+    /// [`SnnError`] when a length is wrong or an observation entry is not finite or beyond [`INPUT_LIMIT`](crate::INPUT_LIMIT). Membranes
     /// and `action` are then as before.
     pub fn step(&mut self, observation: &[f32], action: &mut [f32]) -> Result<(), SnnError> {
         // The checks build their error only when they fail: no allocation on the way of a good tick.
@@ -112,12 +113,7 @@ impl Flight {
         if action.len() != self.shape.outputs {
             check_length("the action", self.shape.outputs, action.len())?;
         }
-        for (index, &x) in observation.iter().enumerate() {
-            if x.is_nan() || f64::from(x.abs()) > INPUT_LIMIT {
-                let value = f64::from(x);
-                return Err(SnnError::Value { what: "observation", index, value, limit: INPUT_LIMIT });
-            }
-        }
+        check_observation(observation)?;
         let Self { layers, fired, sums, .. } = self;
         let half = sums.len() / 2;
         for (i, layer) in layers.iter_mut().enumerate() {

@@ -248,12 +248,18 @@ fn forward_chunk<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>, spi
         };
         let rows = membrane.len() / layer.outputs;
         if i == 0 {
-            vectorized(|| weighted_sums(input, layer.inputs, &layer.weight_t, layer.outputs, membrane));
+            vectorized(
+                #[inline(always)]
+                || weighted_sums(input, layer.inputs, &layer.weight_t, layer.outputs, membrane),
+            );
         } else {
             let spikes = &spikes[..rows * layer.inputs];
             spike_sums(spikes, layer.inputs, &layer.weight_t, layer.outputs, membrane);
         }
         let spikes = &mut spikes[..rows * layer.outputs];
-        vectorized(|| lif_forward(*batch, layer.neurons(), &layer.bias, membrane, spikes));
+        vectorized(
+            #[inline(always)]
+            || lif_forward(*batch, layer.neurons(), &layer.bias, membrane, spikes),
+        );
     }
 }

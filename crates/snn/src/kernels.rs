@@ -108,7 +108,10 @@ pub(crate) fn spike_sums<T: Real>(x: &[T], inputs: usize, w_t: &[T], outputs: us
     let rows = out.len() / outputs;
     // Narrow products take other routes in `gemm`, which sum in another order.
     if rows < 8 || outputs < 4 || inputs <= 2 {
-        return vectorized(|| weighted_sums(x, inputs, w_t, outputs, out));
+        return vectorized(
+            #[inline(always)]
+            || weighted_sums(x, inputs, w_t, outputs, out),
+        );
     }
     for start in (0..inputs).step_by(SUM_BLOCK) {
         let depth = SUM_BLOCK.min(inputs - start);
