@@ -60,33 +60,27 @@ fn weighted_sums_of_rows<T: Real, const N: usize>(
     out: &mut [T],
 ) {
     let wide = outputs / LANES * LANES;
-    let mut j = 0;
-    while j < wide {
-        let mut total = [[T::zero(); LANES]; N];
-        let mut start = 0;
-        while start < inputs {
-            let end = (start + SUM_BLOCK).min(inputs);
+    for start in (0..inputs).step_by(SUM_BLOCK) {
+        let end = (start + SUM_BLOCK).min(inputs);
+        for j in (0..wide).step_by(LANES) {
             let mut sum = [[T::zero(); LANES]; N];
             for k in start..end {
                 let w = &w_t[k * outputs + j..][..LANES];
-                for (r, sum) in sum.iter_mut().enumerate() {
+                for r in 0..N {
                     let x = x[r * inputs + k];
-                    for (s, &w) in sum.iter_mut().zip(w) {
-                        *s += x * w;
+                    for i in 0..LANES {
+                        sum[r][i] += x * w[i];
                     }
                 }
             }
-            for (total, sum) in total.iter_mut().zip(&sum) {
-                for (t, &s) in total.iter_mut().zip(sum) {
-                    *t += s;
+            for (r, sum) in sum.iter().enumerate() {
+                let out = &mut out[r * outputs + j..][..LANES];
+                for i in 0..LANES {
+                    // 0 + sum is the sum, so the first block may be stored as it is.
+                    out[i] = if start == 0 { sum[i] } else { out[i] + sum[i] };
                 }
             }
-            start = end;
         }
-        for (r, total) in total.iter().enumerate() {
-            out[r * outputs + j..][..LANES].copy_from_slice(total);
-        }
-        j += LANES;
     }
     for j in wide..outputs {
         for r in 0..N {
