@@ -1,0 +1,255 @@
+//! Evaluation: whole episodes of a pilot in a simulator, and what is reported of them.
+
+use nalgebra::Vector3;
+use rand::SeedableRng;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::Serialize;
+
+use crate::{
+    QuadError,
+    dynamics::{Disturbance, step},
+    reward::{BOX_M, Reward, terminated},
+    state::{Observation, State},
+    vehicle::Vehicle,
+};
+
+/// Whatever flies: a network, a controller, or one after the other.
+pub trait Pilot {
+    /// A new episode starts in this state.
+    fn reset(&mut self, vehicle: &Vehicle, state: &State);
+
+    /// The command for control step `step`, motors in [−1, 1].
+    fn act(&mut self, observation: &Observation, step: usize) -> [f32; 4];
+}
+
+/// The guide flies the first `steps` steps, while the student observes and warms its hidden state; then the student.
+#[derive(Debug)]
+pub struct WarmStart<G, S> {
+    /// Flies first.
+    pub guide: G,
+    /// Flies then.
+    pub student: S,
+    /// Steps of the guide.
+    pub steps: usize,
+}
+
+impl<G: Pilot, S: Pilot> Pilot for WarmStart<G, S> {
+    fn reset(&mut self, vehicle: &Vehicle, state: &State) {
+        self.guide.reset(vehicle, state);
+        self.student.reset(vehicle, state);
+    }
+
+    fn act(&mut self, observation: &Observation, step: usize) -> [f32; 4] {
+        let student = self.student.act(observation, step);
+        if step < self.steps { self.guide.act(observation, step) } else { student }
+    }
+}
+
+/// Where episodes start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// At rest at the setpoint, rotors at hover.
+    Paper,
+    /// From the simulator's whole start distribution.
+    Recovery,
+}
+
+/// Where the setpoint moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// It stays.
+    Hover,
+    /// A horizontal circle of 0.5 m radius, one turn in 6 s.
+    Circle,
+    /// A lying eight 1.0 m long and 0.5 m wide, one turn in 8 s.
+    Figure8,
+    /// A horizontal square with 1.0 m sides at 0.5 m/s.
+    Square,
+}
+
+impl Task {
+    /// Setpoint at a time, m; every path starts at the origin.
+    pub fn setpoint(self, time_s: f64) -> Vector3<f64> {
+        use std::f64::consts::TAU;
+        match self {
+            Self::Hover => Vector3::zeros(),
+            Self::Circle => {
+                let phase = TAU * time_s / 6.0;
+                Vector3::new(0.5 * phase.sin(), 0.5 * (1.0 - phase.cos()), 0.0)
+            }
+            Self::Figure8 => {
+                let phase = TAU * time_s / 8.0;
+                Vector3::new(0.5 * phase.sin(), 0.25 * (2.0 * phase).sin(), 0.0)
+            }
+            Self::Square => {
+                let along = (0.5 * time_s) % 4.0;
+                match along {
+                    a if a < 1.0 => Vector3::new(a, 0.0, 0.0),
+                    a if a < 2.0 => Vector3::new(1.0, a - 1.0, 0.0),
+                    a if a < 3.0 => Vector3::new(3.0 - a, 1.0, 0.0),
+                    a => Vector3::new(0.0, 4.0 - a, 0.0),
+                }
+            }
+        }
+    }
+}
+
+/// An evaluation.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The simulator: a vehicle with its noise, disturbances and starts.
+    pub vehicle: Vehicle,
+    /// Where episodes start.
+    pub protocol: Protocol,
+    /// Where the setpoint moves.
+    pub task: Task,
+    /// Reward reported.
+    pub reward: Reward,
+    /// Episodes.
+    pub episodes: usize,
+    /// Steps of a whole episode.
+    pub steps: usize,
+    /// Control period, s.
+    pub dt_s: f64,
+    /// Seed of starts, noise and disturbances.
+    pub seed: u64,
+}
+
+/// One episode.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EpisodeResult {
+    /// Sum of rewards.
+    pub episode_return: f64,
+    /// Steps flown.
+    pub length: usize,
+    /// Whether it lasted all steps.
+    pub completed: bool,
+    /// Mean horizontal distance to the setpoint, m.
+    pub xy_error_m: f64,
+    /// Mean distance to the setpoint, m.
+    pub tracking_error_m: f64,
+    /// Mean change of the action from step to step (Euclidean norm over the motors).
+    pub action_change_mean: f64,
+}
+
+/// All episodes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Mean return.
+    pub return_mean: f64,
+    /// Standard deviation of the return.
+    pub return_std: f64,
+    /// Share of episodes that lasted all steps.
+    pub completed_share: f64,
+    /// Mean return of those; null when there are none.
+    pub return_completed_mean: Option<f64>,
+    /// Mean length, steps.
+    pub length_mean: f64,
+    /// Mean horizontal distance to the setpoint over all steps, m.
+    pub xy_error_m: f64,
+    /// Mean distance to the setpoint over all steps, m.
+    pub tracking_error_m: f64,
+    /// Mean change of the action from step to step.
+    pub action_change_mean: f64,
+}
+
+impl Evaluation {
+    /// Protocol `paper` with the start coefficients in the paper's simulator.
+    ///
+    /// # Errors
+    /// Never with the vehicle files as they ship.
+    pub fn paper(episodes: usize, seed: u64) -> Result<Self, QuadError> {
+        Ok(Self {
+            vehicle: Vehicle::find("l2f0")?,
+            protocol: Protocol::Paper,
+            task: Task::Hover,
+            reward: Reward::start(),
+            episodes,
+            steps: 500,
+            dt_s: 0.01,
+            seed,
+        })
+    }
+
+    /// Flies all episodes. The same seed and pilot give the same bits.
+    pub fn run(&self, pilot: &mut impl Pilot) -> Vec<EpisodeResult> {
+        (0..self.episodes).map(|episode| self.episode(pilot, episode as u64)).collect()
+    }
+
+    /// Flies one episode; episodes are independent of each other.
+    pub fn episode(&self, pilot: &mut impl Pilot, episode: u64) -> EpisodeResult {
+        let mut rng =
+            Xoshiro256PlusPlus::seed_from_u64(self.seed ^ episode.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let origin = self.task.setpoint(0.0);
+        let mut state = match self.protocol {
+            Protocol::Paper => State::hover(&self.vehicle, origin),
+            Protocol::Recovery => self.vehicle.simulation.start.sample(&self.vehicle, &origin, &mut rng),
+        };
+        let disturbance: Disturbance = self.vehicle.simulation.sample_disturbance(&mut rng);
+        pilot.reset(&self.vehicle, &state);
+        let mut sums = [0.0; 4];
+        let mut last: Option<[f32; 4]> = None;
+        let mut length = 0;
+        let mut completed = true;
+        for k in 0..self.steps {
+            let setpoint = self.task.setpoint(k as f64 * self.dt_s);
+            let seen = self.vehicle.simulation.add_noise(&state.observation(&setpoint), &mut rng);
+            let action = pilot.act(&seen, k);
+            // The reward judges the command that the motors can carry out.
+            let applied = action.map(|a| if a.is_finite() { f64::from(a).clamp(-1.0, 1.0) } else { -1.0 });
+            state = step(&self.vehicle, &state, &applied, &disturbance, self.dt_s);
+            let setpoint = self.task.setpoint((k + 1) as f64 * self.dt_s);
+            let error = state.position - setpoint;
+            length += 1;
+            if state.is_finite() {
+                sums[0] += self.reward.of_state(&state, &setpoint, &applied);
+                sums[1] += error.xy().norm();
+                sums[2] += error.norm();
+            }
+            if let Some(last) = last {
+                sums[3] +=
+                    last.iter().zip(&action).map(|(a, b)| f64::from(b - a).powi(2)).sum::<f64>().sqrt();
+            }
+            last = Some(action);
+            if terminated(&state, &setpoint, BOX_M) {
+                completed = k + 1 == self.steps;
+                break;
+            }
+        }
+        let n = f64::from(length as u32);
+        EpisodeResult {
+            episode_return: sums[0],
+            length,
+            completed,
+            xy_error_m: sums[1] / n,
+            tracking_error_m: sums[2] / n,
+            action_change_mean: sums[3] / (n - 1.0).max(1.0),
+        }
+    }
+}
+
+impl Summary {
+    /// Of some episodes; of none, all is zero.
+    pub fn of(episodes: &[EpisodeResult]) -> Self {
+        let n = (episodes.len() as f64).max(1.0);
+        let mean = |f: &dyn Fn(&EpisodeResult) -> f64| episodes.iter().map(f).sum::<f64>() / n;
+        let return_mean = mean(&|e| e.episode_return);
+        let variance = mean(&|e| (e.episode_return - return_mean).powi(2));
+        let steps = episodes.iter().map(|e| e.length as f64).sum::<f64>().max(1.0);
+        let per_step = |f: &dyn Fn(&EpisodeResult) -> f64| {
+            episodes.iter().map(|e| f(e) * e.length as f64).sum::<f64>() / steps
+        };
+        let completed: Vec<f64> = episodes.iter().filter(|e| e.completed).map(|e| e.episode_return).collect();
+        Self {
+            return_mean,
+            return_std: variance.sqrt(),
+            completed_share: completed.len() as f64 / n,
+            return_completed_mean: (!completed.is_empty())
+                .then(|| completed.iter().sum::<f64>() / completed.len() as f64),
+            length_mean: mean(&|e| e.length as f64),
+            xy_error_m: per_step(&|e| e.xy_error_m),
+            tracking_error_m: per_step(&|e| e.tracking_error_m),
+            action_change_mean: per_step(&|e| e.action_change_mean),
+        }
+    }
+}
