@@ -1,5 +1,7 @@
 //! The dynamics and rewards against trajectories that public simulators computed.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should say where")]
+
 use std::path::Path;
 
 use spikewing_quad::replay::{CaseReport, replay};

@@ -1,11 +1,14 @@
 //! What Spikewing's nodes share: the [`node::Node`] trait, typed [`port`]s, declared [`parameter`]s, [`time`], and the
 //! transports that carry a node's messages.
 
+pub mod local;
 pub mod node;
+pub mod options;
 pub mod parameter;
 pub mod port;
 pub mod time;
 
 pub use node::{Context, Node, NodeKind, Outbox, Received};
+pub use options::NodeOptions;
 pub use parameter::{Declaration, Parameters};
 pub use time::{Span, Time};
