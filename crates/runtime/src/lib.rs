@@ -1,10 +1,12 @@
 //! What Spikewing's nodes share: the [`node::Node`] trait, typed [`port`]s, declared [`parameter`]s, [`time`], and the
 //! transports that carry a node's messages.
 
+pub mod args;
 pub mod local;
 pub mod node;
 pub mod options;
 pub mod parameter;
+pub mod parameter_file;
 pub mod port;
 pub mod time;
 
