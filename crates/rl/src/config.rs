@@ -1,0 +1,162 @@
+//! The learner's settings: section 4 of the paper, and what it leaves open.
+
+use serde::{Deserialize, Serialize};
+use spikewing_quad::reward::OrientationTerm;
+
+use crate::{
+    replay::Cut,
+    schedule::{Cloning, Curriculum, JumpStart, SlopeSchedule},
+};
+
+/// Which terms the actor learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Reinforcement learning and behavioural cloning, jump-started by the guide: the paper's method.
+    Td3bcJsrl,
+    /// The same without jump-start.
+    Td3bc,
+    /// Behavioural cloning alone.
+    Bc,
+    /// Reinforcement learning alone.
+    Td3,
+}
+
+impl Method {
+    /// Names as the command line has them, in the order of the variants.
+    pub const NAMES: [&'static str; 4] = ["td3bc_jsrl", "td3bc", "bc", "td3"];
+
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Td3bcJsrl, Self::Td3bc, Self::Bc, Self::Td3]
+            .into_iter()
+            .zip(Self::NAMES)
+            .find(|(_, n)| *n == name)
+            .map(|(method, _)| method)
+    }
+
+    /// Whether critics are trained and followed.
+    pub fn reinforces(self) -> bool {
+        self != Self::Bc
+    }
+
+    /// Whether the stored actions are imitated.
+    pub fn clones(self) -> bool {
+        self != Self::Td3
+    }
+
+    /// Whether the guide withdraws step by step.
+    pub fn jump_starts(self) -> bool {
+        self == Self::Td3bcJsrl
+    }
+}
+
+/// Noise added to what the actor sees when a sequence is sampled. Stored observations come from a state estimator and
+/// are cleaner than what the policy must cope with; the critics see them as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObservationNoise {
+    /// Standard deviation, m.
+    pub position_m: f64,
+    /// Of each element of the rotation matrix.
+    pub rotation: f64,
+    /// m/s
+    pub velocity_m_s: f64,
+    /// rad/s
+    pub body_rates_rad_s: f64,
+}
+
+impl ObservationNoise {
+    /// None.
+    pub const NONE: Self =
+        Self { position_m: 0.0, rotation: 0.0, velocity_m_s: 0.0, body_rates_rad_s: 0.0 };
+    /// That of the paper's most likely simulator, `l2f0`.
+    pub const L2F0: Self =
+        Self { position_m: 0.05, rotation: 0.001, velocity_m_s: 0.1, body_rates_rad_s: 0.2 };
+}
+
+/// All settings of a [`crate::Trainer`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Which terms the actor learns from.
+    pub method: Method,
+    /// Neurons in the hidden spiking layers.
+    pub hidden: Vec<usize>,
+    /// Learning rate of the actor.
+    pub actor_learning_rate: f64,
+    /// Learning rate of the critics.
+    pub critic_learning_rate: f64,
+    /// Gradients of the actor with a larger norm are scaled down to it.
+    pub actor_clip_norm: f64,
+    /// γ, discount per control step.
+    pub discount: f64,
+    /// τ, share of the way that targets go to their networks at an update.
+    pub tau: f64,
+    /// α, weight of the action value: λ_Q = α / mean|Q|.
+    pub alpha: f64,
+    /// Standard deviation of the noise on target actions.
+    pub policy_noise: f64,
+    /// It is clipped to this.
+    pub policy_noise_clip: f64,
+    /// Updates of the critics for one of the actor.
+    pub policy_delay: u64,
+    /// Updates before the actor follows the critics: it only imitates until they have something to say.
+    pub critic_warmup_updates: u64,
+    /// Steps at the start of a sequence that only warm the hidden state.
+    pub warmup_steps: usize,
+    /// How episodes are cut.
+    pub cut: Cut,
+    /// Sequences in a batch.
+    pub batch: usize,
+    /// Transitions of each sequence that the critics learn from at an update.
+    pub critic_steps: usize,
+    /// Steps that the replay buffer holds.
+    pub replay_steps: usize,
+    /// Updates in an epoch.
+    pub updates_per_epoch: u64,
+    /// λ_BC
+    pub cloning: Cloning,
+    /// Surrogate slope.
+    pub slope: SlopeSchedule,
+    /// Jump-start.
+    pub jump_start: JumpStart,
+    /// Reward curriculum.
+    pub curriculum: Curriculum,
+    /// Orientation term of the reward that is learned from.
+    pub orientation: OrientationTerm,
+    /// Rewards are multiplied by this for the critics, so that values are of order one to ten.
+    pub reward_scale: f64,
+    /// Noise added to what the actor sees.
+    pub observation_noise: ObservationNoise,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            method: Method::Td3bcJsrl,
+            hidden: vec![256, 128],
+            actor_learning_rate: 1e-3,
+            critic_learning_rate: 3e-4,
+            actor_clip_norm: 1.0,
+            discount: 0.99,
+            tau: 0.01,
+            alpha: 2.0,
+            policy_noise: 0.2,
+            policy_noise_clip: 0.5,
+            policy_delay: 1,
+            critic_warmup_updates: 1000,
+            warmup_steps: 50,
+            cut: Cut { length: 100, stride: 50, shortest: 60 },
+            batch: 32,
+            critic_steps: 16,
+            replay_steps: 1_000_000,
+            updates_per_epoch: 100,
+            cloning: Cloning { start: 0.2, decay: 0.99, floor: 0.0 },
+            slope: SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0 },
+            jump_start: JumpStart { episode_steps: 500, warmup_steps: 50, episodes: 40 },
+            curriculum: Curriculum { epochs_per_stage: 0 },
+            orientation: OrientationTerm::Full,
+            reward_scale: 0.1,
+            observation_noise: ObservationNoise::L2F0,
+        }
+    }
+}
