@@ -105,19 +105,20 @@ fn fly(
         let mut action = [0.0; 4];
         student.step(&noisy, &mut action)?;
         let source = if k < guide_steps { Source::Guide } else { Source::Student };
+        let advised = guide.command(&observation);
         action = match source {
-            Source::Guide => guide.command(&observation),
+            Source::Guide => advised,
             Source::Student => {
                 action.map(|a| (a + 0.1 * rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0))
             }
         };
-        trainer.push("a", episode, k, &Step { observation, action, source, end: None })?;
+        trainer.push("a", episode, k, &Step { observation, action, source, advice: Some(advised), end: None })?;
         state = step(vehicle, &state, &action.map(f64::from), &Disturbance::default(), 0.01);
         let over = terminated(&state, &origin, BOX_M);
         if over || k + 1 == steps {
             let end = Some(if over { End::Terminated } else { End::Truncated });
             let observation = state.observation(&origin);
-            trainer.push("a", episode, k + 1, &Step { observation, action, source, end })?;
+            trainer.push("a", episode, k + 1, &Step { observation, action, source, advice: None, end })?;
             return Ok(k as usize + 1);
         }
     }

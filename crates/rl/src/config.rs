@@ -51,6 +51,18 @@ impl Method {
     }
 }
 
+/// What the actor imitates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloningTarget {
+    /// The action that was applied, whoever's it was: the paper's term. While the student flies it pulls towards its own
+    /// past.
+    Applied,
+    /// What the guide would have done in that state; the applied action where the guide was not asked. The guide
+    /// computes along anyway, to be ready to take over.
+    Guide,
+}
+
 /// Noise added to what the actor sees when a sequence is sampled. Stored observations come from a state estimator and
 /// are cleaner than what the policy must cope with; the critics see them as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +127,8 @@ pub struct Config {
     pub updates_per_epoch: u64,
     /// λ_BC
     pub cloning: Cloning,
+    /// What is imitated.
+    pub cloning_target: CloningTarget,
     /// Surrogate slope.
     pub slope: SlopeSchedule,
     /// Jump-start.
@@ -151,6 +165,7 @@ impl Default for Config {
             replay_steps: 1_000_000,
             updates_per_epoch: 100,
             cloning: Cloning { start: 0.2, decay: 0.99, floor: 0.0 },
+            cloning_target: CloningTarget::Guide,
             slope: SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0 },
             jump_start: JumpStart { episode_steps: 500, warmup_steps: 50, episodes: 40 },
             curriculum: Curriculum { epochs_per_stage: 0 },

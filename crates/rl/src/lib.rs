@@ -12,5 +12,5 @@ pub mod replay;
 pub mod schedule;
 mod trainer;
 
-pub use config::{Config, Method, ObservationNoise};
+pub use config::{CloningTarget, Config, Method, ObservationNoise};
 pub use trainer::{TrainError, Trainer, UpdateStats};

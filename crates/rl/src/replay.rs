@@ -45,6 +45,8 @@ pub struct Step {
     pub action: [f32; ACTION],
     /// Whose action it was.
     pub source: Source,
+    /// What the guide would have done here, where it was asked.
+    pub advice: Option<[f32; ACTION]>,
     /// Set on the last record of an episode.
     pub end: Option<End>,
 }
@@ -87,6 +89,8 @@ pub struct Episode {
     pub actions: Vec<[f32; ACTION]>,
     /// T sources.
     pub sources: Vec<Source>,
+    /// T times what the guide would have done, where it was asked.
+    pub advice: Vec<Option<[f32; ACTION]>>,
     /// How it ended.
     pub end: End,
 }
@@ -253,6 +257,7 @@ impl Replay {
             let mut broken = self.open.swap_remove(i).episode;
             broken.actions.pop();
             broken.sources.pop();
+            broken.advice.pop();
             broken.end = End::Truncated;
             closed = self.store(broken);
         }
@@ -268,6 +273,7 @@ impl Replay {
                     observations: Vec::with_capacity(512),
                     actions: Vec::with_capacity(512),
                     sources: Vec::with_capacity(512),
+                    advice: Vec::with_capacity(512),
                     end: End::Truncated,
                 },
             });
@@ -283,6 +289,7 @@ impl Replay {
         } else {
             open.episode.actions.push(record.action);
             open.episode.sources.push(record.source);
+            open.episode.advice.push(record.advice);
         }
         Ok(if closed { self.episodes.back() } else { None })
     }
@@ -331,7 +338,10 @@ fn check(actor: &str, episode: u64, step: u32, record: &Step) -> Result<(), Repl
     if record.action.iter().any(|v| !v.is_finite()) {
         return Err(ReplayError::NotFinite { actor: actor(), episode, step, field: "action" });
     }
-    if let Some(&value) = record.action.iter().find(|v| v.abs() > 1.0) {
+    if record.advice.iter().flatten().any(|v| !v.is_finite()) {
+        return Err(ReplayError::NotFinite { actor: actor(), episode, step, field: "guide_action" });
+    }
+    if let Some(&value) = record.action.iter().chain(record.advice.iter().flatten()).find(|v| v.abs() > 1.0) {
         return Err(ReplayError::ActionRange { actor: actor(), episode, step, value });
     }
     Ok(())
@@ -347,7 +357,7 @@ mod tests {
     fn record(step: u32, end: Option<End>) -> Step {
         let mut observation = [0.0; OBSERVATION];
         observation[0] = step as f32;
-        Step { observation, action: [step as f32 * 1e-3; 4], source: Source::Guide, end }
+        Step { observation, action: [step as f32 * 1e-3; 4], source: Source::Guide, advice: None, end }
     }
 
     fn fly(replay: &mut Replay, episode: u64, steps: u32, end: End) {

@@ -16,7 +16,7 @@ use spikewing_snn::{
 };
 
 use crate::{
-    Config,
+    CloningTarget, Config,
     critic::{self, Critic, CriticAdam, CriticError},
     replay::{ACTION, Episode, PRIVILEGED, Replay, ReplayError, Sequence, Step},
     schedule::Slope,
@@ -358,6 +358,16 @@ impl CriticLearning<'_> {
     }
 }
 
+/// The action that the actor should imitate at a step of a sequence.
+fn imitated(config: &Config, sequence: &Sequence<'_>, t: usize) -> [f32; ACTION] {
+    let k = sequence.start + t;
+    let applied = sequence.episode.actions[k];
+    match config.cloning_target {
+        CloningTarget::Applied => applied,
+        CloningTarget::Guide => sequence.episode.advice[k].unwrap_or(applied),
+    }
+}
+
 /// Leaves the actor's gradient in `buffers.gradients`; returns the loss.
 fn actor_gradient(
     config: &Config,
@@ -383,8 +393,8 @@ fn actor_gradient(
     let mut bc = 0.0;
     for &(t, b) in &judged {
         let sequence = &batch.sequences[b];
-        for (i, &stored) in sequence.episode.actions[sequence.start + t].iter().enumerate() {
-            let off = actions[(t, b, i)] - stored;
+        for (i, &imitated) in imitated(config, sequence, t).iter().enumerate() {
+            let off = actions[(t, b, i)] - imitated;
             bc += off * off / n;
             gradient[(t, b, i)] = 2.0 * lambda_bc * off / n;
         }
