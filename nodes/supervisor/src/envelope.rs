@@ -1,0 +1,85 @@
+//! The flight envelope, and what a policy sees of the vehicle.
+
+use nalgebra::{Quaternion, UnitQuaternion, Vector3};
+use spikewing_msgs::nav_msgs::Odometry;
+use spikewing_quad::Observation;
+use spikewing_runtime::Time;
+
+/// The vehicle's state in the world, from odometry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Vehicle {
+    /// When it held.
+    pub stamp: Time,
+    /// m
+    pub position: Vector3<f64>,
+    /// Body to world.
+    pub orientation: UnitQuaternion<f64>,
+    /// World, m/s.
+    pub velocity: Vector3<f64>,
+    /// Body, rad/s.
+    pub body_rates: Vector3<f64>,
+}
+
+impl Vehicle {
+    /// From a message; `None` when a number is not finite or the quaternion is none.
+    pub fn from_msg(m: &Odometry) -> Option<Self> {
+        let p = &m.pose.pose.position;
+        let q = &m.pose.pose.orientation;
+        let (v, w) = (&m.twist.twist.linear, &m.twist.twist.angular);
+        let all = [p.x, p.y, p.z, q.x, q.y, q.z, q.w, v.x, v.y, v.z, w.x, w.y, w.z];
+        let q = Quaternion::new(q.w, q.x, q.y, q.z);
+        if !all.iter().all(|x| x.is_finite()) || (q.norm() - 1.0).abs() > 0.1 {
+            return None;
+        }
+        let orientation = UnitQuaternion::new_normalize(q);
+        Some(Self {
+            stamp: Time::from(&m.header.stamp),
+            position: Vector3::new(p.x, p.y, p.z),
+            orientation,
+            velocity: orientation * Vector3::new(v.x, v.y, v.z),
+            body_rates: Vector3::new(w.x, w.y, w.z),
+        })
+    }
+
+    /// What a policy sees of it.
+    pub fn observation(&self, setpoint: &Vector3<f64>) -> Observation {
+        spikewing_quad::observation(
+            &(self.position - setpoint),
+            &self.orientation,
+            &self.velocity,
+            &self.body_rates,
+        )
+    }
+}
+
+/// Where the student may fly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Envelope {
+    /// Half width of the box around the setpoint, m.
+    pub position_m: f64,
+    /// Angle of the body's z axis from the world's, rad.
+    pub tilt_rad: f64,
+    /// m/s
+    pub speed_mps: f64,
+    /// Of the fastest axis, rad/s.
+    pub body_rate_radps: f64,
+}
+
+impl Envelope {
+    /// What is violated, in words; `None` inside.
+    pub fn violation(&self, vehicle: &Vehicle, setpoint: &Vector3<f64>) -> Option<&'static str> {
+        let error = vehicle.position - setpoint;
+        let tilt = (vehicle.orientation * Vector3::z()).z.clamp(-1.0, 1.0).acos();
+        if error.amax() > self.position_m {
+            Some("left the position envelope")
+        } else if tilt > self.tilt_rad {
+            Some("tilted beyond the envelope")
+        } else if vehicle.velocity.norm() > self.speed_mps {
+            Some("faster than the envelope allows")
+        } else if vehicle.body_rates.amax() > self.body_rate_radps {
+            Some("turns faster than the envelope allows")
+        } else {
+            None
+        }
+    }
+}
