@@ -85,6 +85,10 @@ fn emit_structure(source: &mut String, structure: &Structure) {
         if is_long_array(&field.kind) {
             line(source, "    #[serde(with = \"::serde_big_array::BigArray\")]");
         }
+        if is_octets(&field.kind) {
+            // The same bytes on the wire, but copied at once: a policy has hundreds of thousands of them.
+            line(source, "    #[serde(with = \"::serde_bytes\")]");
+        }
         line(source, &format!("    pub {}: {},", rust_name(&field.name), rust_type(&field.kind)));
     }
     if structure.fields.is_empty() {
@@ -192,6 +196,10 @@ fn emit_any(source: &mut String, all: &[(String, &Structure)]) {
 
 fn is_long_array(kind: &Kind) -> bool {
     matches!(kind, Kind::Array(_, length) if *length > LONGEST_PLAIN_ARRAY)
+}
+
+fn is_octets(kind: &Kind) -> bool {
+    matches!(kind, Kind::Sequence(element) if matches!(**element, Kind::Primitive(Primitive::U8)))
 }
 
 fn rust_name(name: &str) -> String {

@@ -2,12 +2,16 @@
 //! transports that carry a node's messages.
 
 pub mod args;
+pub mod codec;
+pub mod dds;
+mod host;
 pub mod local;
 pub mod node;
 pub mod options;
 pub mod parameter;
 pub mod parameter_file;
 pub mod port;
+pub mod rosout;
 pub mod time;
 
 pub use node::{Context, Node, NodeKind, Outbox, Received};

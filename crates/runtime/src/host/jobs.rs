@@ -1,0 +1,110 @@
+//! Threads for a node's long work.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+};
+
+use super::doorbell::Doorbell;
+use crate::{
+    local::panic_message,
+    node::{Job, JobResult},
+};
+
+/// How much nicer than the control thread a job is; the scheduler then gives control the processor first.
+const NICENESS: libc::c_int = 10;
+
+/// Runs jobs, each on its own thread at lower priority, and collects what they leave.
+#[derive(Debug)]
+pub struct Jobs {
+    sender: mpsc::Sender<JobResult>,
+    receiver: mpsc::Receiver<JobResult>,
+    bell: Arc<Doorbell>,
+}
+
+impl Jobs {
+    /// No jobs yet; finished ones ring the bell.
+    pub fn new(bell: &Arc<Doorbell>) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { sender, receiver, bell: Arc::clone(bell) }
+    }
+
+    /// Starts one.
+    pub fn start(&self, job: Job) {
+        let name = job.name;
+        let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
+        let work = move || {
+            lower_priority();
+            let result =
+                catch_unwind(AssertUnwindSafe(job.work)).map_err(|panic| panic_message(panic.as_ref()));
+            // The receiver is gone only when the process ends.
+            let _ = sender.send(JobResult { name, result });
+            bell.ring();
+        };
+        if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(work) {
+            let result = Err(format!("cannot start a thread: {error}"));
+            let _ = self.sender.send(JobResult { name, result });
+        }
+    }
+
+    /// A finished one.
+    pub fn finished(&self) -> Option<JobResult> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// Elsewhere than on Linux, niceness belongs to processes.
+#[cfg(not(target_os = "linux"))]
+fn lower_priority() {}
+
+/// Makes the calling thread nicer. Threads that it starts inherit this.
+#[cfg(target_os = "linux")]
+fn lower_priority() {
+    // SAFETY: plain system calls without pointers. On Linux, a thread id in place of a process id sets one thread.
+    let done = unsafe {
+        let thread = libc::syscall(libc::SYS_gettid);
+        libc::setpriority(libc::PRIO_PROCESS, libc::id_t::try_from(thread).unwrap_or(0), NICENESS)
+    };
+    if done != 0 {
+        tracing::debug!("cannot lower a job's priority: {}", std::io::Error::last_os_error());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::time::Span;
+
+    #[test]
+    fn a_job_runs_nicer_and_a_panic_is_a_result() {
+        let bell = Doorbell::new();
+        let jobs = Jobs::new(&bell);
+        let job = |name, work| Job { name, simulated_duration: Span::ZERO, work };
+        jobs.start(job(
+            "niceness",
+            Box::new(|| {
+                // SAFETY: no pointers.
+                Box::new(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })
+            }),
+        ));
+        jobs.start(job("panics", Box::new(|| panic!("on purpose"))));
+        let mut left = 2;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while left > 0 && Instant::now() < deadline {
+            bell.wait_until(deadline);
+            while let Some(result) = jobs.finished() {
+                left -= 1;
+                match result.name {
+                    "niceness" => {
+                        let niceness: Option<&libc::c_int> = result.result.as_ref().unwrap().downcast_ref();
+                        assert!(!cfg!(target_os = "linux") || niceness >= Some(&NICENESS), "{niceness:?}");
+                    }
+                    _ => assert_eq!(result.result.unwrap_err(), "on purpose"),
+                }
+            }
+        }
+        assert_eq!(left, 0);
+    }
+}
