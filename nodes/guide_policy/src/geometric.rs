@@ -12,29 +12,8 @@
 //! The motors' lag (first order, 72 ms on the Crazyflie) is not modelled by the law: a law without memory cannot know
 //! the rotor speeds. [`Gains::crazyflie`] therefore keeps the attitude loop below the lag's bandwidth.
 
-use nalgebra::{Matrix3, Vector3};
-
-/// Standard gravity, m/s².
-const GRAVITY: f64 = 9.81;
-
-/// What the controller must know of the airframe.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Airframe {
-    /// Mass, kg.
-    pub mass_kg: f64,
-    /// Diagonal of the inertia, kg m², body axes.
-    pub inertia: [f64; 3],
-    /// Rotor positions in the body frame (x forward, y left), m.
-    pub rotor_positions: [[f64; 2]; 4],
-    /// Sign of each rotor's reaction torque about body z.
-    pub rotor_directions: [f64; 4],
-    /// Reaction torque per thrust, N m/N.
-    pub torque_constant: f64,
-    /// Thrust f = c0 + c1 r + c2 r² of one rotor in state r, N.
-    pub thrust_coefficients: [f64; 3],
-    /// Rotor state at action −1 and at action 1.
-    pub rotor_range: [f64; 2],
-}
+use nalgebra::{Matrix3, Matrix4, Vector3, Vector4};
+use spikewing_quad::{Observation, State, Vehicle, protocol::Pilot, vehicle::ROTORS};
 
 /// Gains and limits of the controller.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,33 +96,34 @@ pub struct Reference {
 /// The controller.
 #[derive(Clone, Debug)]
 pub struct Geometric {
-    airframe: Airframe,
+    vehicle: Vehicle,
     gains: Gains,
-    /// Per rotor: thrust per roll, pitch and yaw torque, 1/m and 1/m and 1/1.
-    allocation: [[f64; 3]; 4],
+    /// Thrust of each rotor (rows) per collective thrust and roll, pitch and yaw torque (columns).
+    allocation: Matrix4<f64>,
     thrust_range: [f64; 2],
 }
 
 impl Geometric {
-    /// The controller for an airframe with four rotors at the corners of a rectangle around the centre of mass.
-    pub fn new(airframe: Airframe, gains: Gains) -> Self {
-        // With rotors symmetric about both axes the rows of the torque map are orthogonal, so that its inverse is its
-        // transpose scaled by each row's squared length.
-        let sum = |f: &dyn Fn(usize) -> f64| (0..4).map(|i| f(i) * f(i)).sum::<f64>();
-        let y2 = sum(&|i| airframe.rotor_positions[i][1]);
-        let x2 = sum(&|i| airframe.rotor_positions[i][0]);
-        let s2 = sum(&|i| airframe.torque_constant * airframe.rotor_directions[i]);
-        let allocation = std::array::from_fn(|i| {
-            let [x, y] = airframe.rotor_positions[i];
-            [y / y2, -x / x2, airframe.torque_constant * airframe.rotor_directions[i] / s2]
-        });
-        let [low, high] = airframe.rotor_range;
-        let [c0, c1, c2] = airframe.thrust_coefficients;
-        let thrust = |r: f64| c0 + c1 * r + c2 * r * r;
-        // A quadratic whose vertex lies inside the range gives its least thrust there, not at idle.
-        let vertex = if c2 > 0.0 { (-c1 / (2.0 * c2)).clamp(low, high) } else { low };
-        let thrust_range = [thrust(vertex), thrust(high)];
-        Self { airframe, gains, allocation, thrust_range }
+    /// The controller for a vehicle.
+    pub fn new(vehicle: &Vehicle, gains: Gains) -> Self {
+        let effect = Matrix4::from_columns(&vehicle.rotors.map(|rotor| {
+            let [x, y, _] = rotor.position_m;
+            Vector4::new(1.0, y, -x, vehicle.torque_constant_m * rotor.spin)
+        }));
+        // The pseudo-inverse asks nothing of the airframe: an axis that the rotors cannot turn is left alone.
+        let allocation = effect.pseudo_inverse(1e-12).unwrap_or_else(|_| Matrix4::zeros());
+        let [low, high] = vehicle.rotor_range;
+        let [_, c1, c2] = vehicle.thrust_curve;
+        // A parabola whose vertex lies inside the range gives its least thrust there, not at idle.
+        let vertex = (-c1 / (2.0 * c2)).clamp(low, high);
+        let thrust_range = [vehicle.thrust_n(vertex), vehicle.thrust_n(high)];
+        Self { vehicle: vehicle.clone(), gains, allocation, thrust_range }
+    }
+
+    /// The controller for a vehicle, with the gains that suit its motors.
+    pub fn for_vehicle(vehicle: &Vehicle) -> Self {
+        let lag = vehicle.motor_time_constant_s;
+        Self::new(vehicle, Gains::for_motor_lag(lag.rising.max(lag.falling)))
     }
 
     /// The gains in use.
@@ -151,21 +131,16 @@ impl Geometric {
         &self.gains
     }
 
-    /// The action that hovers, in [−1, 1].
-    pub fn hover_action(&self) -> f32 {
-        self.action(self.airframe.mass_kg * GRAVITY / 4.0)
-    }
-
     /// Motor commands in [−1, 1] that take the vehicle to a setpoint at rest with heading zero.
     ///
     /// `observation`: position error (m, world), rotation matrix body to world row-major, velocity (m/s, world), body
     /// rates (rad/s, body). It must be finite.
-    pub fn command(&self, observation: &[f32; 18]) -> [f32; 4] {
+    pub fn command(&self, observation: &Observation) -> [f32; 4] {
         self.command_tracking(observation, &Reference::default())
     }
 
     /// As [`Geometric::command`], towards a setpoint that moves.
-    pub fn command_tracking(&self, observation: &[f32; 18], reference: &Reference) -> [f32; 4] {
+    pub fn command_tracking(&self, observation: &Observation, reference: &Reference) -> [f32; 4] {
         let o = observation.map(f64::from);
         let position_error = Vector3::new(o[0], o[1], o[2]);
         let rotation = Matrix3::from_row_slice(&o[3..12]);
@@ -174,10 +149,10 @@ impl Geometric {
 
         let force = self.specific_force(&position_error, &velocity, &Vector3::from(reference.acceleration));
         let up = rotation.column(2).into_owned();
-        let collective = self.airframe.mass_kg * force.dot(&up).max(0.0);
+        let collective = self.vehicle.mass_kg * force.dot(&up).max(0.0);
         let angular_acceleration =
             self.angular_acceleration(&rotation, &rates, &force, reference.heading_rad);
-        let inertia = Vector3::from(self.airframe.inertia);
+        let inertia = Vector3::from(self.vehicle.inertia_kg_m2);
         let torque =
             inertia.component_mul(&angular_acceleration) + rates.cross(&inertia.component_mul(&rates));
         self.allocate(collective, &torque).map(|thrust| self.action(thrust))
@@ -199,10 +174,10 @@ impl Geometric {
         let mut force = Vector3::new(
             g.velocity_xy * (approach_xy.x - velocity.x) + feed.x,
             g.velocity_xy * (approach_xy.y - velocity.y) + feed.y,
-            g.velocity_z * (approach_z - velocity.z) + feed.z + GRAVITY,
+            g.velocity_z * (approach_z - velocity.z) + feed.z + self.vehicle.gravity_m_s2,
         );
         // Always some thrust, so that its direction stays defined and the vehicle can be turned.
-        force.z = force.z.clamp(0.3 * GRAVITY, 2.0 * GRAVITY);
+        force.z = force.z.clamp(0.3 * self.vehicle.gravity_m_s2, 2.0 * self.vehicle.gravity_m_s2);
         let horizontal = limit_norm_xy(force, force.z * g.max_tilt_rad.tan());
         Vector3::new(horizontal.x, horizontal.y, force.z)
     }
@@ -237,38 +212,34 @@ impl Geometric {
     }
 
     /// Thrust per rotor, N, within the rotors' range. Roll and pitch come first, then the collective, then yaw.
-    fn allocate(&self, collective: f64, torque: &Vector3<f64>) -> [f64; 4] {
+    fn allocate(&self, collective: f64, torque: &Vector3<f64>) -> [f64; ROTORS] {
         let [low, high] = self.thrust_range;
-        let mut tilting: [f64; 4] =
-            std::array::from_fn(|i| self.allocation[i][0] * torque.x + self.allocation[i][1] * torque.y);
-        let spread = |t: &[f64; 4]| {
-            t.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &t| (a.min(t), b.max(t)))
-        };
-        let (least, most) = spread(&tilting);
-        let scale = ((high - low) / (most - least).max(1e-12)).min(1.0);
-        tilting = tilting.map(|t| t * scale);
-        let each =
-            (collective / 4.0).clamp(low - least * scale, (high - most * scale).max(low - least * scale));
-        let base = tilting.map(|t| each + t);
+        let lift = self.allocation.column(0);
+        let mut tilting = self.allocation.column(1) * torque.x + self.allocation.column(2) * torque.y;
+        let spread = tilting.max() - tilting.min();
+        if spread > high - low {
+            tilting *= (high - low) / spread;
+        }
+        // Room that the tilting torques leave to the collective: low ≤ lift·collective + tilting ≤ high for each rotor.
+        let (mut least, mut most) = (f64::NEG_INFINITY, f64::INFINITY);
+        for (&lift, &tilting) in lift.iter().zip(tilting.iter()).filter(|(lift, _)| **lift > 1e-6) {
+            least = least.max((low - tilting) / lift);
+            most = most.min((high - tilting) / lift);
+        }
+        let base = lift * collective.max(least).min(most) + tilting;
 
-        let yaw: [f64; 4] = std::array::from_fn(|i| self.allocation[i][2] * torque.z);
-        let share = base.iter().zip(&yaw).fold(1.0_f64, |share, (&b, &y)| {
-            let room = if y > 0.0 { high - b } else { b - low };
-            if y.abs() * share > room { (room / y.abs()).max(0.0) } else { share }
+        let yaw = self.allocation.column(3) * torque.z;
+        let share = base.iter().zip(yaw.iter()).fold(1.0_f64, |share, (&base, &yaw)| {
+            let room = if yaw > 0.0 { high - base } else { base - low };
+            if yaw.abs() * share > room { (room / yaw.abs()).max(0.0) } else { share }
         });
-        std::array::from_fn(|i| (base[i] + share * yaw[i]).clamp(low, high))
+        let thrusts = base + yaw * share;
+        [thrusts.x, thrusts.y, thrusts.z, thrusts.w].map(|thrust| thrust.clamp(low, high))
     }
 
-    /// The action that gives this thrust once the rotor has settled: the thrust curve inverted.
+    /// The action that gives this thrust once the rotor has settled.
     fn action(&self, thrust_n: f64) -> f32 {
-        let [c0, c1, c2] = self.airframe.thrust_coefficients;
-        let [low, high] = self.airframe.rotor_range;
-        let rotor = if c2.abs() > 0.0 {
-            (-c1 + (c1 * c1 + 4.0 * c2 * (thrust_n - c0)).max(0.0).sqrt()) / (2.0 * c2)
-        } else {
-            (thrust_n - c0) / c1
-        };
-        (2.0 * (rotor - low) / (high - low) - 1.0).clamp(-1.0, 1.0) as f32
+        self.vehicle.action_of_rotor(self.vehicle.rotor_for_thrust(thrust_n)).clamp(-1.0, 1.0) as f32
     }
 }
 
@@ -280,4 +251,127 @@ fn limit_norm_xy(v: Vector3<f64>, limit: f64) -> Vector3<f64> {
 fn wrap_angle(angle: f64) -> f64 {
     use std::f64::consts::PI;
     (angle + PI).rem_euclid(2.0 * PI) - PI
+}
+
+impl Pilot for Geometric {
+    fn reset(&mut self, _vehicle: &Vehicle, _state: &State) {}
+
+    fn act(&mut self, observation: &Observation, _step: usize) -> [f32; 4] {
+        self.command(observation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::UnitQuaternion;
+    use proptest::prelude::*;
+    use spikewing_quad::{
+        Disturbance, observation,
+        protocol::{Evaluation, Protocol, Summary},
+        step,
+    };
+
+    use super::*;
+
+    fn summary(vehicle: &str, protocol: Protocol, episodes: usize) -> Summary {
+        let evaluation = Evaluation {
+            vehicle: Vehicle::find(vehicle).unwrap(),
+            protocol,
+            ..Evaluation::paper(episodes, 1).unwrap()
+        };
+        let summary = Summary::of(&evaluation.run(&mut Geometric::for_vehicle(&evaluation.vehicle)));
+        println!("{vehicle} {protocol:?}: {summary:?}");
+        summary
+    }
+
+    /// The public guide policy returns 446.8 here.
+    #[test]
+    fn it_hovers_better_than_the_published_guide() {
+        let summary = summary("l2f0", Protocol::Paper, 100);
+        assert_eq!(summary.completed_share, 1.0);
+        assert!(summary.return_mean > 490.0, "{}", summary.return_mean);
+        assert!(summary.tracking_error_m < 0.025, "{}", summary.tracking_error_m);
+        assert!(summary.action_change_mean < 0.2, "{}", summary.action_change_mean);
+    }
+
+    #[test]
+    fn it_flies_every_airframe() {
+        for (vehicle, least) in [("crazyflie", 490.0), ("ltf", 490.0), ("l2f2", 480.0), ("x500", 300.0)] {
+            let summary = summary(vehicle, Protocol::Paper, 30);
+            assert_eq!(summary.completed_share, 1.0, "{vehicle}");
+            assert!(summary.return_mean > least, "{vehicle}: {}", summary.return_mean);
+        }
+    }
+
+    /// From starts with up to 90° of tilt, 1 m/s and rotors anywhere the public guide policy leaves the box in 46 %.
+    #[test]
+    fn it_recovers_from_most_of_the_published_starts() {
+        let summary = summary("l2f0", Protocol::Recovery, 200);
+        assert!(summary.completed_share > 0.6, "{}", summary.completed_share);
+    }
+
+    #[test]
+    fn it_recovers_from_45_degrees_of_tilt_in_every_direction() {
+        let vehicle = Vehicle::find("crazyflie").unwrap();
+        let guide = Geometric::for_vehicle(&vehicle);
+        for direction in 0..16 {
+            let angle = f64::from(direction) * std::f64::consts::TAU / 16.0;
+            let axis = Vector3::new(angle.cos(), angle.sin(), 0.0);
+            let mut state = State::hover(&vehicle, Vector3::zeros());
+            state.orientation = UnitQuaternion::from_scaled_axis(axis * std::f64::consts::FRAC_PI_4);
+            let mut furthest: f64 = 0.0;
+            for _ in 0..500 {
+                let action = guide.command(&state.observation(&Vector3::zeros())).map(f64::from);
+                state = step(&vehicle, &state, &action, &Disturbance::default(), 0.01);
+                furthest = furthest.max(state.position.norm());
+            }
+            assert!(furthest < 0.5, "went {furthest} m away");
+            assert!(state.position.norm() < 0.01 && state.velocity.norm() < 0.01, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_far_setpoint_is_approached_at_the_speed_limit_without_a_wild_tilt() {
+        let vehicle = Vehicle::find("crazyflie").unwrap();
+        let guide = Geometric::for_vehicle(&vehicle);
+        let setpoint = Vector3::new(20.0, -10.0, 8.0);
+        let mut state = State::hover(&vehicle, Vector3::zeros());
+        let (mut tilt, mut speed): (f64, f64) = (0.0, 0.0);
+        for _ in 0..4000 {
+            let action = guide.command(&state.observation(&setpoint)).map(f64::from);
+            state = step(&vehicle, &state, &action, &Disturbance::default(), 0.01);
+            tilt = tilt.max((state.orientation * Vector3::z()).z.acos());
+            speed = speed.max(state.velocity.norm());
+        }
+        assert!((state.position - setpoint).norm() < 0.02, "{}", state.position - setpoint);
+        assert!(tilt < 0.5, "tilt {tilt} rad");
+        assert!(speed < 1.4, "speed {speed} m/s");
+    }
+
+    #[test]
+    fn at_the_setpoint_it_commands_hover() {
+        for name in ["crazyflie", "ltf", "x500"] {
+            let vehicle = Vehicle::find(name).unwrap();
+            let state = State::hover(&vehicle, Vector3::zeros());
+            for motor in Geometric::for_vehicle(&vehicle).command(&state.observation(&Vector3::zeros())) {
+                assert!((f64::from(motor) - vehicle.hover_action()).abs() < 1e-5, "{name}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_finite_observation_gives_a_command_in_range(
+            error in prop::array::uniform3(-1e3..1e3_f64),
+            axis in prop::array::uniform3(-4.0..4.0_f64),
+            velocity in prop::array::uniform3(-50.0..50.0_f64),
+            rates in prop::array::uniform3(-50.0..50.0_f64),
+        ) {
+            let vehicle = Vehicle::find("crazyflie").unwrap();
+            let orientation = UnitQuaternion::from_scaled_axis(Vector3::from(axis));
+            let seen = observation(&error.into(), &orientation, &velocity.into(), &rates.into());
+            let command = Geometric::for_vehicle(&vehicle).command(&seen);
+            prop_assert!(command.iter().all(|m| (-1.0..=1.0).contains(m)), "{command:?}");
+        }
+    }
 }
