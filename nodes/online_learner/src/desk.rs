@@ -1,0 +1,308 @@
+//! Everything the learner's thread works on: the trainer, its progress, and what it writes to disk. It is moved into a
+//! job and back, so that control never waits for it.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use spikewing_rl::{
+    Trainer, UpdateStats, checkpoint,
+    metrics::Metrics,
+    replay::{Episode, Step},
+};
+use spikewing_snn::policy::{Metadata, Policy};
+
+use crate::settings::Settings;
+
+/// Episodes over which the mean return goes.
+const WINDOW: usize = 20;
+/// Columns of the metrics.
+const COLUMNS: [&str; 15] = [
+    "episodes", "environment_steps", "return_mean", "return_last", "episode_length", "guide_share",
+    "surrogate_slope", "lambda_bc", "curriculum_stage", "critic_loss", "actor_loss", "bc_loss", "q_mean",
+    "firing_rate", "policy_version",
+];
+
+/// One record of experience, checked for form but not for content.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub actor: String,
+    pub episode: u64,
+    pub step: u32,
+    pub step_record: Step,
+}
+
+/// What the learner tells about itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    pub returns: VecDeque<f64>,
+    pub lengths: VecDeque<f64>,
+    pub guide_shares: VecDeque<f64>,
+    pub return_last: f64,
+    pub best_return: Option<f64>,
+    pub policy_version: u64,
+    pub published_at: u64,
+    pub checkpoint_at: u64,
+    pub stats: UpdateStats,
+}
+
+/// What has to survive a restart beside the trainer.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    progress: Progress,
+}
+
+/// A policy to publish.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub version: u64,
+    pub parent: u64,
+    pub bytes: Vec<u8>,
+    pub return_estimate: f64,
+}
+
+/// What a job brought.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub publication: Option<Publication>,
+    pub updates: u64,
+    pub seconds: f64,
+    pub refused: u64,
+    pub problems: Vec<String>,
+    /// A problem that must end the run: the disk is full, for example.
+    pub fatal: Option<String>,
+}
+
+/// Trainer, progress and files.
+pub struct Desk {
+    pub trainer: Trainer,
+    pub progress: Progress,
+    metrics: Option<Metrics>,
+    run_dir: Option<PathBuf>,
+    vehicle: String,
+    publish_every: u64,
+    checkpoint_every: u64,
+    keep: usize,
+}
+
+/// What a job should do.
+pub struct Assignment {
+    pub records: Vec<Record>,
+    pub updates: u64,
+    pub time_s: f64,
+    pub checkpoint: bool,
+}
+
+impl Desk {
+    /// A new learner, or one that goes on from its run folder.
+    pub fn open(settings: &Settings, wall_time_s: f64) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut resumed = None;
+        if let (Some(dir), true) = (&settings.run_dir, settings.resume) {
+            for path in checkpoint::list(dir) {
+                match load(&path) {
+                    Ok(found) => {
+                        tracing::info!(checkpoint = %path.display(), updates = found.0.updates(), "goes on from a checkpoint");
+                        resumed = Some(found);
+                        break;
+                    }
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+        }
+        let (trainer, progress) = match resumed {
+            Some(found) => found,
+            None => {
+                let mut trainer = Trainer::new(settings.config.clone(), settings.seed)?;
+                if let Some(path) = &settings.start_from {
+                    let policy = Policy::load(path)?;
+                    let network =
+                        policy.network().ok_or_else(|| format!("start_from {}: no spiking policy", path.display()))?;
+                    trainer.start_from(network)?;
+                }
+                // Version 1 is what the policy node starts with; what is published is above it.
+                (trainer, Progress { policy_version: 1, ..Progress::default() })
+            }
+        };
+        // Opened at once, so that a folder that cannot be written is found at the start.
+        let metrics = match &settings.run_dir {
+            Some(dir) => Some(Metrics::open(dir, &COLUMNS, wall_time_s)?),
+            None => None,
+        };
+        Ok(Self {
+            trainer,
+            progress,
+            metrics,
+            run_dir: settings.run_dir.clone(),
+            vehicle: settings.vehicle.clone(),
+            publish_every: settings.publish_every,
+            checkpoint_every: settings.checkpoint_every,
+            keep: settings.keep_checkpoints,
+        })
+    }
+
+    /// Takes experience, makes updates, writes what is due.
+    pub fn work(&mut self, assignment: Assignment) -> Outcome {
+        let started = Instant::now();
+        let mut outcome = Outcome::default();
+        let mut finished = 0;
+        for record in assignment.records {
+            match self.trainer.push(&record.actor, record.episode, record.step, &record.step_record) {
+                Ok(Some(episode)) => {
+                    let episode = episode.clone();
+                    self.note(&episode);
+                    finished += 1;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    outcome.refused += 1;
+                    if outcome.problems.len() < 3 {
+                        outcome.problems.push(error.to_string());
+                    }
+                }
+            }
+        }
+        for _ in 0..assignment.updates {
+            match self.trainer.update() {
+                Ok(Some(stats)) => {
+                    self.progress.stats = stats;
+                    outcome.updates += 1;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    outcome.fatal = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        if finished > 0 || outcome.updates > 0 {
+            self.write_metrics(assignment.time_s, &mut outcome);
+        }
+        let updates = self.trainer.updates();
+        if outcome.updates > 0 && updates - self.progress.published_at >= self.publish_every {
+            self.progress.published_at = updates;
+            match self.publication() {
+                Ok(publication) => outcome.publication = Some(publication),
+                Err(reason) => outcome.problems.push(reason),
+            }
+        }
+        if assignment.checkpoint || updates - self.progress.checkpoint_at >= self.checkpoint_every {
+            self.progress.checkpoint_at = updates;
+            if let Err(reason) = self.save() {
+                outcome.fatal = Some(reason);
+            }
+        }
+        outcome.seconds = started.elapsed().as_secs_f64();
+        outcome
+    }
+
+    fn note(&mut self, episode: &Episode) {
+        let (all, _) = episode.returns(&spikewing_quad::Reward::stage(self.trainer.stage()));
+        self.progress.return_last = all;
+        let flown_by_student = episode.guide_share() < 1.0;
+        push(&mut self.progress.lengths, episode.len() as f64);
+        push(&mut self.progress.guide_shares, episode.guide_share());
+        if flown_by_student {
+            push(&mut self.progress.returns, all);
+            self.trainer.note_evaluation(all);
+        }
+    }
+
+    fn write_metrics(&mut self, time_s: f64, outcome: &mut Outcome) {
+        let Some(metrics) = &mut self.metrics else { return };
+        let (p, t) = (&self.progress, &self.trainer);
+        let values = [
+            t.episodes() as f64,
+            t.environment_steps() as f64,
+            mean(&p.returns),
+            p.return_last,
+            mean(&p.lengths),
+            mean(&p.guide_shares),
+            t.slope(),
+            t.lambda_bc(),
+            t.stage() as f64,
+            f64::from(p.stats.critic_loss),
+            f64::from(p.stats.actor_loss),
+            f64::from(p.stats.bc_loss),
+            f64::from(p.stats.q_mean),
+            f64::from(p.stats.firing_rate),
+            p.policy_version as f64,
+        ];
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        if let Err(error) = metrics.write(t.updates(), time_s, wall.as_secs_f64(), &values) {
+            outcome.fatal = Some(error.to_string());
+        }
+    }
+
+    fn policy(&self) -> Result<Policy, String> {
+        let returns = &self.progress.returns;
+        let metadata = Metadata {
+            return_mean: (!returns.is_empty()).then(|| mean(returns)),
+            slope: Some(self.trainer.slope()),
+            training_run: self.run_dir.as_ref().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned())),
+            ..Metadata::student(self.vehicle.clone())
+        };
+        Policy::spiking(self.trainer.policy().clone(), metadata).map_err(|e| e.to_string())
+    }
+
+    fn publication(&mut self) -> Result<Publication, String> {
+        let bytes = self.policy()?.to_bytes();
+        let parent = self.progress.policy_version;
+        self.progress.policy_version += 1;
+        let return_estimate =
+            if self.progress.returns.is_empty() { f64::NAN } else { mean(&self.progress.returns) };
+        Ok(Publication { version: parent + 1, parent, bytes, return_estimate })
+    }
+
+    /// Writes a checkpoint, the latest policy, and the best one if this is it.
+    pub fn save(&mut self) -> Result<(), String> {
+        let Some(dir) = self.run_dir.clone() else { return Ok(()) };
+        let path = checkpoint::path(&dir, self.trainer.updates());
+        // The progress first: a checkpoint that is there has its progress beside it.
+        let saved = Saved { progress: self.progress.clone() };
+        let text = serde_json::to_vec(&saved).map_err(|e| e.to_string())?;
+        let beside = progress_path(&path);
+        checkpoint::write_atomically(&beside, &text).map_err(|e| format!("{}: {e}", beside.display()))?;
+        self.trainer.save(&path).map_err(|e| e.to_string())?;
+        for old in checkpoint::list(&dir).into_iter().skip(self.keep) {
+            let _ = std::fs::remove_file(progress_path(&old));
+            let _ = std::fs::remove_file(old);
+        }
+        self.policy()?.save(&dir.join("latest.safetensors")).map_err(|e| e.to_string())?;
+        // The mean goes over episodes of older policies too, so that a lucky episode does not make the best policy.
+        if self.progress.returns.len() >= WINDOW.min(10) {
+            let now = mean(&self.progress.returns);
+            if self.progress.best_return.is_none_or(|best| now >= best) {
+                self.progress.best_return = Some(now);
+                self.policy()?.save(&dir.join("policy.safetensors")).map_err(|e| e.to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn progress_path(checkpoint: &Path) -> PathBuf {
+    checkpoint.with_extension("json")
+}
+
+fn load(path: &Path) -> Result<(Trainer, Progress), String> {
+    let trainer = Trainer::load(path).map_err(|e| e.to_string())?;
+    let beside = progress_path(path);
+    let text = std::fs::read(&beside).map_err(|e| format!("{}: {e}", beside.display()))?;
+    let saved: Saved = serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", beside.display()))?;
+    Ok((trainer, saved.progress))
+}
+
+fn push(window: &mut VecDeque<f64>, value: f64) {
+    window.push_back(value);
+    if window.len() > WINDOW {
+        window.pop_front();
+    }
+}
+
+/// Mean; of nothing 0.
+pub fn mean(values: &VecDeque<f64>) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}

@@ -1,0 +1,186 @@
+//! The learner's parameters.
+
+use std::path::PathBuf;
+
+use spikewing_quad::reward::OrientationTerm;
+use spikewing_rl::{
+    CloningTarget, Config, Method, ObservationNoise,
+    replay::Cut,
+    schedule::{Cloning, Curriculum, JumpStart, SlopeSchedule},
+};
+use spikewing_runtime::{Declaration, Parameters, Span, node::BuildError};
+
+/// Parameters as the learner uses them.
+pub struct Settings {
+    pub config: Config,
+    pub seed: u64,
+    pub vehicle: String,
+    pub run_dir: Option<PathBuf>,
+    pub resume: bool,
+    pub start_from: Option<PathBuf>,
+    pub updates_per_job: u64,
+    pub update_ratio: f64,
+    pub job_duration: Span,
+    pub publish_every: u64,
+    pub checkpoint_every: u64,
+    pub keep_checkpoints: usize,
+    pub start_steps: u64,
+    pub stop: Stop,
+}
+
+/// When the run ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stop {
+    pub updates: u64,
+    pub steps: u64,
+}
+
+/// The declared parameters.
+pub fn declare() -> Vec<Declaration> {
+    let d = Config::default();
+    let Cut { length, stride, shortest } = d.cut;
+    let int = |name, default: usize| Declaration::integer(name, i64::try_from(default).unwrap_or(i64::MAX));
+    let big = 1e12;
+    vec![
+        Declaration::choice("method", "td3bc_jsrl", &Method::NAMES).describe(
+            "What the student learns from: reinforcement and cloning with jump-start (the paper's), without it, cloning alone, or reinforcement alone.",
+        ),
+        Declaration::integer("seed", 1).range(0.0, 1e15).describe("Seed of weights, sampling and smoothing noise."),
+        Declaration::text("vehicle", "crazyflie").describe("Vehicle that the policies are made for."),
+        Declaration::text("run_dir", "").describe("Folder for checkpoints, metrics and the best policy; empty: none are written."),
+        Declaration::boolean("resume", true).describe("Go on from the newest whole checkpoint in the run folder, if there is one."),
+        Declaration::text("start_from", "").describe("Policy whose weights training starts from; empty: random weights."),
+        int("updates_per_job", 10).range(1.0, 10_000.0).unit("updates").describe("Updates that are made in one go on the learner's thread."),
+        Declaration::float("update_ratio", 0.04).range(0.0, 100.0).unit("updates/step").describe("Updates per step of experience; 0: as many as the machine can."),
+        Declaration::float("job_duration_s", 2.0).range(0.001, 1000.0).unit("s").describe("In composed runs, simulated time after which the updates of a job are there."),
+        int("publish_every_updates", 40).range(1.0, big).unit("updates").describe("Updates between two publications of the weights."),
+        int("checkpoint_every_updates", 2000).range(1.0, big).unit("updates").describe("Updates between two checkpoints."),
+        int("keep_checkpoints", 2).range(1.0, 1000.0).describe("Checkpoints that are kept."),
+        int("start_steps", 1500).range(0.0, big).unit("steps").describe("Steps of experience before the first update."),
+        int("stop_after_updates", 0).range(0.0, big).unit("updates").describe("The run ends after so many updates; 0: never."),
+        int("stop_after_steps", 0).range(0.0, big).unit("steps").describe("The run ends after so many steps of experience; 0: never."),
+        Declaration::float("actor_learning_rate", d.actor_learning_rate).range(1e-7, 1.0).describe("Learning rate of the spiking network."),
+        Declaration::float("critic_learning_rate", d.critic_learning_rate).range(1e-7, 1.0).describe("Learning rate of the critics."),
+        Declaration::float("actor_clip_norm", d.actor_clip_norm).range(1e-6, 1e6).describe("Gradients of the actor with a larger norm are scaled down to it."),
+        Declaration::float("discount", d.discount).range(0.0, 0.99999).describe("γ, discount per control step."),
+        Declaration::float("tau", d.tau).range(1e-6, 1.0).describe("τ, share of the way that target networks go at an update."),
+        Declaration::float("alpha", d.alpha).range(0.0, 1000.0).describe("α, weight of the action value: λ_Q = α / mean|Q|."),
+        Declaration::float("policy_noise", d.policy_noise).range(0.0, 2.0).describe("Standard deviation of the noise on target actions."),
+        Declaration::float("policy_noise_clip", d.policy_noise_clip).range(0.0, 2.0).describe("That noise is clipped to this."),
+        int("policy_delay", d.policy_delay as usize).range(1.0, 100.0).describe("Updates of the critics for one of the actor."),
+        int("critic_warmup_updates", d.critic_warmup_updates as usize).range(0.0, big).unit("updates").describe("The actor only imitates for so many updates, until the critics have something to say."),
+        int("warmup_steps", d.warmup_steps).range(0.0, 10_000.0).unit("steps").describe("Steps of a sequence, and of an episode, that only warm the hidden state."),
+        int("sequence_length", length).range(2.0, 10_000.0).unit("steps").describe("Transitions in a training sequence."),
+        int("sequence_stride", stride).range(1.0, 10_000.0).unit("steps").describe("Transitions from one sequence's start to the next one's."),
+        int("sequence_shortest", shortest).range(1.0, 10_000.0).unit("steps").describe("Episodes shorter than this are not learned from."),
+        int("batch", d.batch).range(1.0, 4096.0).unit("sequences").describe("Sequences in a batch."),
+        int("critic_steps", d.critic_steps).range(1.0, 1000.0).unit("steps").describe("Transitions of each sequence that the critics learn from at an update."),
+        int("replay_steps", d.replay_steps).range(1000.0, 1e8).unit("steps").describe("Steps that the replay buffer holds, about 120 bytes each."),
+        int("updates_per_epoch", d.updates_per_epoch as usize).range(1.0, big).unit("updates").describe("Updates in an epoch."),
+        Declaration::float("bc.start", d.cloning.start).range(0.0, 1000.0).describe("λ_BC at the start."),
+        Declaration::float("bc.decay", d.cloning.decay).range(0.0, 1.0).describe("Factor of λ_BC per epoch."),
+        Declaration::float("bc.floor", d.cloning.floor).range(0.0, 1000.0).describe("λ_BC does not fall below this."),
+        Declaration::choice("bc.target", "guide", &["guide", "applied"]).describe("What is imitated: what the guide would have done in that state, or the action that was applied (the paper's)."),
+        Declaration::choice("slope.schedule", "adaptive", &["adaptive", "interval", "fixed"]).describe("How the surrogate slope goes."),
+        Declaration::float("slope.fixed", 10.0).range(1.0, 100.0).describe("Slope of the schedule `fixed`."),
+        Declaration::float("slope.start", 2.0).range(1.0, 100.0).describe("Slope of the schedule `adaptive` before the first return."),
+        Declaration::float("slope.return_scale", 400.0).range(1.0, 1e6).describe("Return that is worth a slope of 100 in the schedule `adaptive`."),
+        int("slope.interval_updates", 500).range(1.0, big).unit("updates").describe("Updates between two steps of the schedule `interval`."),
+        int("slope.interval_steps", 20).range(1.0, 1000.0).describe("Steps of the schedule `interval` from 1 to 100."),
+        int("jump_start.episodes", d.jump_start.episodes as usize).range(0.0, big).describe("Episodes until the guide flies the warm-up only."),
+        int("episode_steps", d.jump_start.episode_steps as usize).range(10.0, 1e6).unit("steps").describe("Control steps of an episode."),
+        int("curriculum.epochs_per_stage", d.curriculum.epochs_per_stage as usize).range(0.0, big).unit("epochs").describe("Epochs in each of the six stages of the reward; 0: the start coefficients throughout."),
+        Declaration::choice("reward.orientation", "full", &["full", "yaw"]).describe("Orientation term of the reward that is learned from: 1 − q_w² (every rotation), or the published 2·acos(1 − q_z²) (yaw only)."),
+        Declaration::float("reward.scale", d.reward_scale).range(1e-6, 1e3).describe("Rewards are multiplied by this for the critics."),
+        Declaration::float("observation_noise", 1.0).range(0.0, 10.0).describe("Noise on what the actor sees in training, as a multiple of the evaluation simulator's (0.05 m, 0.1 m/s, 0.2 rad/s)."),
+    ]
+}
+
+impl Settings {
+    pub fn read(p: &Parameters) -> Result<Self, BuildError> {
+        let count = |name: &str| p.count(name).map(|n| n as u64);
+        let method = p.text("method")?;
+        let noise = p.float("observation_noise")?;
+        let full = ObservationNoise::L2F0;
+        let path = |name: &str| -> Result<Option<PathBuf>, BuildError> {
+            Ok(Some(p.text(name)?).filter(|t| !t.is_empty()).map(PathBuf::from))
+        };
+        let config = Config {
+            method: Method::from_name(method).ok_or_else(|| format!("method `{method}` is not known"))?,
+            hidden: Config::default().hidden,
+            actor_learning_rate: p.float("actor_learning_rate")?,
+            critic_learning_rate: p.float("critic_learning_rate")?,
+            actor_clip_norm: p.float("actor_clip_norm")?,
+            discount: p.float("discount")?,
+            tau: p.float("tau")?,
+            alpha: p.float("alpha")?,
+            policy_noise: p.float("policy_noise")?,
+            policy_noise_clip: p.float("policy_noise_clip")?,
+            policy_delay: count("policy_delay")?,
+            critic_warmup_updates: count("critic_warmup_updates")?,
+            warmup_steps: p.count("warmup_steps")?,
+            cut: Cut {
+                length: p.count("sequence_length")?,
+                stride: p.count("sequence_stride")?,
+                shortest: p.count("sequence_shortest")?,
+            },
+            batch: p.count("batch")?,
+            critic_steps: p.count("critic_steps")?,
+            replay_steps: p.count("replay_steps")?,
+            updates_per_epoch: count("updates_per_epoch")?,
+            cloning: Cloning { start: p.float("bc.start")?, decay: p.float("bc.decay")?, floor: p.float("bc.floor")? },
+            cloning_target: match p.text("bc.target")? {
+                "applied" => CloningTarget::Applied,
+                _ => CloningTarget::Guide,
+            },
+            slope: match p.text("slope.schedule")? {
+                "fixed" => SlopeSchedule::Fixed { slope: p.float("slope.fixed")? },
+                "interval" => SlopeSchedule::Interval {
+                    updates: count("slope.interval_updates")?,
+                    steps: count("slope.interval_steps")?,
+                },
+                _ => SlopeSchedule::Adaptive {
+                    start: p.float("slope.start")?,
+                    return_scale: p.float("slope.return_scale")?,
+                },
+            },
+            jump_start: JumpStart {
+                episode_steps: u32::try_from(p.count("episode_steps")?)?,
+                warmup_steps: u32::try_from(p.count("warmup_steps")?)?,
+                episodes: count("jump_start.episodes")?,
+            },
+            curriculum: Curriculum { epochs_per_stage: count("curriculum.epochs_per_stage")? },
+            orientation: match p.text("reward.orientation")? {
+                "yaw" => OrientationTerm::Yaw,
+                _ => OrientationTerm::Full,
+            },
+            reward_scale: p.float("reward.scale")?,
+            observation_noise: ObservationNoise {
+                position_m: noise * full.position_m,
+                rotation: noise * full.rotation,
+                velocity_m_s: noise * full.velocity_m_s,
+                body_rates_rad_s: noise * full.body_rates_rad_s,
+            },
+        };
+        if config.warmup_steps >= config.cut.length {
+            let (warmup, length) = (config.warmup_steps, config.cut.length);
+            return Err(format!("warmup_steps = {warmup} must be below sequence_length = {length}").into());
+        }
+        Ok(Self {
+            config,
+            seed: count("seed")?,
+            vehicle: p.text("vehicle")?.to_owned(),
+            run_dir: path("run_dir")?,
+            resume: p.boolean("resume")?,
+            start_from: path("start_from")?,
+            updates_per_job: count("updates_per_job")?,
+            update_ratio: p.float("update_ratio")?,
+            job_duration: Span::from_seconds(p.float("job_duration_s")?),
+            publish_every: count("publish_every_updates")?,
+            checkpoint_every: count("checkpoint_every_updates")?,
+            keep_checkpoints: p.count("keep_checkpoints")?,
+            start_steps: count("start_steps")?,
+            stop: Stop { updates: count("stop_after_updates")?, steps: count("stop_after_steps")? },
+        })
+    }
+}
