@@ -323,3 +323,59 @@ pub(crate) fn clamped<T: Real>(beta: T) -> T {
         beta
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A neuron exactly at its threshold does not fire, and is not reset after.
+    #[test]
+    fn firing_is_strictly_above_the_threshold() {
+        assert_eq!((spike(0.5, 0.5), spike(0.5f64.next_up(), 0.5)), (0.0, 1.0));
+        assert_eq!(membrane_step(0.5, 0.0, 1.0, 0.5), 0.5);
+        assert_eq!(membrane_step(0.75, 0.0, 1.0, 0.5), 0.25);
+    }
+
+    /// The spike shows at once, the subtraction one step later.
+    #[test]
+    fn the_reset_follows_the_spike_by_one_step() {
+        let neurons = Neurons { beta: &[0.5], threshold: &[1.0] };
+        let (mut membrane, mut spikes) = ([2.0, 0.0, 0.0], [9.0; 3]);
+        lif_forward(1, neurons, &[0.0], &mut membrane, &mut spikes);
+        assert_eq!((membrane, spikes), ([2.0, 0.0, 0.0], [1.0, 0.0, 0.0]));
+    }
+
+    /// For zeros and ones the matrix product and the plain sums agree to the bit, in every blocking.
+    #[test]
+    fn products_of_spikes_sum_in_the_defined_order() {
+        let mut seed = 1u32;
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed >> 8
+        };
+        let sizes = [
+            (1, 90, 1),
+            (5, 90, 40),
+            (8, 3, 4),
+            (9, 256, 128),
+            (800, 256, 128),
+            (65, 257, 33),
+            (40, 1100, 70),
+        ];
+        for (rows, inputs, outputs) in sizes {
+            let x: Vec<f32> = (0..rows * inputs).map(|_| f32::from(u8::from(next() % 5 == 0))).collect();
+            let w: Vec<f32> = (0..inputs * outputs).map(|_| next() as f32 / 8e6 - 1.0).collect();
+            let (mut fast, mut plain) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
+            spike_sums(&x, inputs, &w, outputs, &mut fast);
+            weighted_sums(&x, inputs, &w, outputs, &mut plain);
+            let same = fast.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{rows}x{inputs}x{outputs}");
+        }
+    }
+
+    #[test]
+    fn leaks_are_clamped_and_nan_is_kept() {
+        assert_eq!([-0.5, 0.0, 0.3, 1.0, 7.0].map(clamped), [0.0, 0.0, 0.3, 1.0, 1.0]);
+        assert!(clamped(f32::NAN).is_nan());
+    }
+}

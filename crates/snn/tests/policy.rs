@@ -244,7 +244,7 @@ fn only_what_a_trusted_key_signed_is_accepted() {
     // Any change afterwards voids it: metadata, weights, self-test.
     let renamed = edit(&signed, |h| h["__metadata__"]["vehicle"] = "x500".into());
     let noted = edit(&signed, |h| h["__metadata__"]["added"] = "later".into());
-    let (weight, test) = (poke(&signed, "fc1.weight", 0, 0.1), poke(&signed, "selftest.output", 0, 0.1));
+    let (weight, test) = (poke(&signed, "fc1.weight", 100, 0.1), poke(&signed, "selftest.output", 0, 0.1));
     for bytes in [renamed, noted, weight, test] {
         assert!(matches!(check(&bytes), Err(PolicyError::BadSignature { .. })));
     }

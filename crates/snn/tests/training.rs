@@ -192,11 +192,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn reused_buffers_leave_no_trace() {
     let (mut trace, mut workspace) = (Trace::new(), Workspace::new());
-    for (seed, steps, batch) in [(1, 12, 20), (2, 3, 1), (3, 12, 9), (4, 12, 9)] {
+    let runs = [(1, 12, 20, 0), (2, 3, 1, 2), (3, 12, 9, 5), (4, 12, 9, 0), (5, 12, 20, 7)];
+    for (seed, steps, batch, first_step) in runs {
         let case = case(seed, steps, batch);
         let mut gradients = Gradients::zeros_like(&case.network);
         case.network.forward_into(case.input.view(), &mut trace).unwrap();
-        let options = with_input(7.0);
+        let options = BackwardOptions { first_step, ..with_input(7.0) };
         case.network
             .backward_into(&trace, case.grad.view(), &options, &mut workspace, &mut gradients)
             .unwrap();
