@@ -42,7 +42,7 @@ pub use crate::host::HostError;
 use crate::{
     NodeKind, NodeOptions,
     host::{self, Host, doorbell::Doorbell, plan::Plan},
-    node::Finish,
+    node::{Finish, Node},
 };
 
 /// How long the last samples get to arrive when a node ends.
@@ -111,7 +111,19 @@ pub fn run_with(
     config: &DdsConfig,
     stop: &AtomicBool,
 ) -> Result<Finish, DdsError> {
-    let node = host::build(kind, options)?;
+    run_node(host::build(kind, options)?, options, config, stop)
+}
+
+/// Like [`run_with`], for a node that is built already.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_node(
+    node: Box<dyn Node>,
+    options: &NodeOptions,
+    config: &DdsConfig,
+    stop: &AtomicBool,
+) -> Result<Finish, DdsError> {
     let plan = Plan::new(&node.interface(), options)?;
     let participant = config.participant()?;
     let bell = Doorbell::new();

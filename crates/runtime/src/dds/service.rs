@@ -317,10 +317,7 @@ mod tests {
         reads_both(&SetBool_Request { data: true });
         reads_both(&ListParameters_Request::default());
         reads_both(&SetParameters_Request::default());
-        reads_both(&LoadPolicy_Request {
-            path: "policies/x.safetensors".into(),
-            ..LoadPolicy_Request::default()
-        });
+        reads_both(&LoadPolicy_Request { path: "policies/x.safetensors".into() });
         reads_both(&SwapPolicy_Request::default());
     }
 }
