@@ -12,7 +12,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {
     /// Not an argument of a node.
-    #[error("argument `{argument}` is not known; a node takes --ros-args with -r, -p, --params-file, --log-level (see --help)")]
+    #[error(
+        "argument `{argument}` is not known; a node takes --ros-args with -r, -p, --params-file, --log-level (see --help)"
+    )]
     Unknown {
         /// As given.
         argument: String,
@@ -109,8 +111,12 @@ pub fn parse(kind: &NodeKind, arguments: &[String]) -> Result<Parsed, ArgsError>
                 options.log_level = Some(level.rsplit(":=").next().unwrap_or_default().to_lowercase());
             }
             // Accepted because launch passes them; they concern the log files of rcl only.
-            "--enable-rosout-logs" | "--disable-rosout-logs" | "--enable-stdout-logs" | "--disable-stdout-logs"
-            | "--enable-external-lib-logs" | "--disable-external-lib-logs"
+            "--enable-rosout-logs"
+            | "--disable-rosout-logs"
+            | "--enable-stdout-logs"
+            | "--disable-stdout-logs"
+            | "--enable-external-lib-logs"
+            | "--disable-external-lib-logs"
                 if ros => {}
             _ => return Err(ArgsError::Unknown { argument: argument.clone() }),
         }
@@ -141,7 +147,25 @@ pub fn apply(options: &mut NodeOptions, setting: &Setting) -> Result<(), ArgsErr
 }
 
 fn apply_file(options: &mut NodeOptions, path: &Path) -> Result<(), ArgsError> {
-    for assignment in parameter_file::assignments(path, &options.full_name())? {
+    let assignments = parameter_file::assignments(path, &options.full_name())?;
+    apply_assignments(options, assignments, path)
+}
+
+/// Applies the text of a parameter file, one that is built in for example; `path` names it in errors.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_text(options: &mut NodeOptions, text: &str, path: &Path) -> Result<(), ArgsError> {
+    let assignments = parameter_file::parse(text, path, &options.full_name())?;
+    apply_assignments(options, assignments, path)
+}
+
+fn apply_assignments(
+    options: &mut NodeOptions,
+    assignments: Vec<parameter_file::Assignment>,
+    path: &Path,
+) -> Result<(), ArgsError> {
+    for assignment in assignments {
         match set(options, &assignment.name, assignment.value) {
             Err(ParameterError::Unknown { .. }) if assignment.reach == Reach::Wildcard => {}
             Err(source) => {
@@ -226,7 +250,8 @@ mod tests {
         fn build(_: &Context<'_>) -> Result<Box<dyn Node>, BuildError> {
             Err("not built in this test".into())
         }
-        let declare = || vec![Declaration::float("rate", 100.0).range(1.0, 1000.0).unit("Hz").describe("How often.")];
+        let declare =
+            || vec![Declaration::float("rate", 100.0).range(1.0, 1000.0).unit("Hz").describe("How often.")];
         NodeKind { name: "toy", about: "A toy.", declare, build }
     }
 
@@ -240,7 +265,9 @@ mod tests {
 
     #[test]
     fn standard_arguments_are_understood() {
-        let options = run("--ros-args -r __ns:=/drone_0 -r __node:=t -r a:=b -p rate:=50 --log-level debug --").unwrap();
+        let options =
+            run("--ros-args -r __ns:=/drone_0 -r __node:=t -r a:=b -p rate:=50 --log-level debug --")
+                .unwrap();
         assert_eq!(options.full_name(), "/drone_0/t");
         assert_eq!(options.resolve("a"), "/drone_0/b");
         assert_eq!(options.parameters.float("rate").unwrap(), 50.0);
@@ -268,8 +295,13 @@ mod tests {
 
     #[test]
     fn help_and_table_show_every_parameter() {
-        let Ok(Parsed::Help(text)) = parse(&kind(), &["--help".to_owned()]) else { panic!("help was asked for") };
+        let Ok(Parsed::Help(text)) = parse(&kind(), &["--help".to_owned()]) else {
+            panic!("help was asked for")
+        };
         assert!(text.contains("rate") && text.contains("1 to 1000") && text.contains("How often."));
-        assert!(markdown_table(&(kind().declare)()).contains("| `rate` | `100.0` | 1 to 1000 | Hz | How often. |"));
+        assert!(
+            markdown_table(&(kind().declare)())
+                .contains("| `rate` | `100.0` | 1 to 1000 | Hz | How often. |")
+        );
     }
 }

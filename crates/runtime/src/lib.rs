@@ -11,10 +11,12 @@ pub mod options;
 pub mod parameter;
 pub mod parameter_file;
 pub mod port;
+pub mod process;
 pub mod rosout;
 pub mod time;
 
 pub use node::{Context, Node, NodeKind, Outbox, Received};
 pub use options::NodeOptions;
 pub use parameter::{Declaration, Parameters};
+pub use process::main;
 pub use time::{Span, Time};

@@ -79,7 +79,11 @@ pub fn assignments(path: &Path, full_name: &str) -> Result<Vec<Assignment>, Para
     parse(&text, path, full_name)
 }
 
-fn parse(text: &str, path: &Path, full_name: &str) -> Result<Vec<Assignment>, ParameterFileError> {
+/// As [`assignments`], from the text of a file; `path` names it in errors.
+///
+/// # Errors
+/// When it is of another layout.
+pub fn parse(text: &str, path: &Path, full_name: &str) -> Result<Vec<Assignment>, ParameterFileError> {
     let layout = |reason: String| ParameterFileError::Layout { path: path.to_owned(), reason };
     let root: Yaml = serde_yaml::from_str(text).map_err(|e| layout(e.to_string()))?;
     let Yaml::Mapping(sections) = root else {
@@ -88,7 +92,8 @@ fn parse(text: &str, path: &Path, full_name: &str) -> Result<Vec<Assignment>, Pa
     let mut wildcard = Vec::new();
     let mut named = Vec::new();
     for (key, section) in &sections {
-        let pattern = key.as_str().ok_or_else(|| layout(format!("a node name must be a text, got {key:?}")))?;
+        let pattern =
+            key.as_str().ok_or_else(|| layout(format!("a node name must be a text, got {key:?}")))?;
         collect(text, &layout, pattern, section, full_name, &mut wildcard, &mut named)?;
     }
     wildcard.extend(named);
@@ -121,7 +126,9 @@ fn collect(
             let deeper = format!("{}/{key}", pattern.trim_end_matches('/'));
             collect(text, layout, &deeper, value, full_name, wildcard, named)?;
         } else {
-            return Err(layout(format!("`{key}` below `{pattern}`: parameters belong below `ros__parameters:`")));
+            return Err(layout(format!(
+                "`{key}` below `{pattern}`: parameters belong below `ros__parameters:`"
+            )));
         }
     }
     Ok(())
@@ -136,7 +143,8 @@ fn flatten(
     into: &mut Vec<Assignment>,
 ) -> Result<(), ParameterFileError> {
     for (key, value) in mapping {
-        let key = key.as_str().ok_or_else(|| layout(format!("a parameter name must be a text, got {key:?}")))?;
+        let key =
+            key.as_str().ok_or_else(|| layout(format!("a parameter name must be a text, got {key:?}")))?;
         let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         if let Yaml::Mapping(group) = value {
             flatten(text, layout, &name, group, reach, into)?;

@@ -1,2 +1,72 @@
 //! The `spikewing` command line.
-fn main() {}
+
+mod eval;
+mod policy;
+mod progress;
+mod registry;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Any error, for a person to read.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Trains a spiking neural network to fly a drone while it flies.
+///
+/// Try `spikewing train`: everything runs in this process, nothing else has to be installed.
+#[derive(Debug, Parser)]
+#[command(version, name = "spikewing")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Log level: error, warn, info, debug, trace
+    #[arg(long, global = true, default_value = "info")]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Box<train::TrainArgs>),
+    Eval(eval::EvalArgs),
+    Policy(policy::PolicyArgs),
+    Node(NodeArgs),
+}
+
+/// Run one node as a process over DDS
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+struct NodeArgs {
+    /// simulator, px4_bridge, state_estimator, guide_policy, snn_policy, supervisor or online_learner
+    name: String,
+    /// Standard arguments: --ros-args -r FROM:=TO -p NAME:=VALUE --params-file FILE …, --help
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Node(node) = &cli.command {
+        return match registry::find(&node.name) {
+            Ok(kind) => spikewing_runtime::process::run(kind, &node.arguments),
+            Err(error) => fail(&error),
+        };
+    }
+    spikewing_runtime::process::start_log(Some(&cli.log_level));
+    let result = match cli.command {
+        Command::Train(args) => args.run(),
+        Command::Eval(args) => args.run(),
+        Command::Policy(args) => args.run(),
+        Command::Node(_) => Ok(()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&spikewing_runtime::local::chain(error.as_ref())),
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("spikewing: {text}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,98 @@
+//! One node as a process: arguments, logs, signals, transport.
+
+use std::{
+    io::IsTerminal,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    NodeKind, NodeOptions,
+    args::{self, Parsed},
+    local::{StopFlag, chain},
+    node::Finish,
+};
+
+/// Starts logging to standard error, and to `/rosout` where a transport carries it. `level` is a level or a filter as
+/// `RUST_LOG` has it; `RUST_LOG` wins.
+pub fn start_log(level: Option<&str>) {
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .or_else(|| level.map(level_name))
+        .map_or_else(|| EnvFilter::new("info,rustdds=error"), EnvFilter::new);
+    let console = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // A second start, in a test for example, keeps the first.
+    let _ = tracing_subscriber::registry().with(filter).with(console).with(crate::rosout::layer()).try_init();
+}
+
+/// ROS has names for levels that `tracing` has not.
+fn level_name(level: &str) -> String {
+    let level = match level {
+        "fatal" => "error",
+        "warning" => "warn",
+        "unset" => "info",
+        other => other,
+    };
+    format!("{level},rustdds=error")
+}
+
+/// A flag that SIGINT and SIGTERM set. A second signal sets it again: a landing is never cut short by impatience.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn stop_flag() -> std::io::Result<StopFlag> {
+    let flag: StopFlag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+/// The `main` of a node's executable.
+pub fn main(kind: &NodeKind) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    run(kind, &arguments)
+}
+
+/// Runs a node with the arguments behind its name.
+pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
+    let options = match args::parse(kind, arguments) {
+        Ok(Parsed::Help(text)) => {
+            println!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Parsed::Run(options)) => options,
+        Err(error) => {
+            eprintln!("{}: {}", kind.name, chain(&error));
+            return ExitCode::from(2);
+        }
+    };
+    start_log(options.log_level.as_deref());
+    match carried(kind, &options) {
+        Ok(Finish::Success) => ExitCode::SUCCESS,
+        Ok(Finish::Failure(reason)) => {
+            tracing::error!(node = options.full_name(), "{reason}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!(node = options.full_name(), "{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Over r2r where that is built in and wanted (`SPIKEWING_TRANSPORT=r2r`, the default of a build with the feature),
+/// else over DDS.
+fn carried(kind: &NodeKind, options: &NodeOptions) -> Result<Finish, crate::node::BuildError> {
+    let stop = stop_flag()?;
+    #[cfg(feature = "r2r")]
+    if std::env::var("SPIKEWING_TRANSPORT").map_or(true, |t| t == "r2r") {
+        return Ok(crate::r2r::run(kind, options, &stop)?);
+    }
+    Ok(crate::dds::run(kind, options, &stop)?)
+}

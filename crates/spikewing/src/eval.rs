@@ -1,0 +1,194 @@
+//! `spikewing eval`: flies a policy through a protocol and prints the figures.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use spikewing_guide_policy::{MlpPilot, geometric::Geometric};
+use spikewing_quad::{
+    Reward, Vehicle,
+    protocol::{EpisodeResult, Evaluation, Pilot, Protocol, Summary, Task, WarmStart},
+};
+use spikewing_rl::evaluate::{Report, SpikingPilot};
+use spikewing_snn::{
+    operations::Operations,
+    policy::{Model, Policy},
+};
+
+use crate::Failure;
+
+/// Steps that the guide flies before the student takes over.
+const WARMUP_STEPS: usize = 50;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProtocolName {
+    /// At rest at the setpoint, rotors at hover: the paper's figures
+    Paper,
+    /// From the simulator's whole start distribution: up to 90° of tilt
+    Recovery,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SimulatorName {
+    /// l2f 0.0.3, most likely the paper's
+    L2f0,
+    /// learning-to-fly
+    Ltf,
+    /// l2f 2.0.18
+    L2f2,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StageName {
+    /// Reward with the curriculum's first coefficients
+    Start,
+    /// … with its last
+    End,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TaskName {
+    Hover,
+    Circle,
+    Figure8,
+    Square,
+}
+
+/// Fly a policy through a protocol and print its figures
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Policy file (.safetensors), or `geometric` for the classical guide
+    policy: String,
+    /// Episodes to fly
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: u32,
+    /// Seed of starts, noise and disturbances; the same seed prints the same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where episodes start
+    #[arg(long, value_enum, default_value = "paper")]
+    protocol: ProtocolName,
+    /// Dynamics, noise and starts
+    #[arg(long, value_enum, default_value = "l2f0")]
+    simulator: SimulatorName,
+    /// Coefficients of the reward
+    #[arg(long, value_enum, default_value = "start")]
+    stage: StageName,
+    /// Where the setpoint goes
+    #[arg(long, value_enum, default_value = "hover")]
+    task: TaskName,
+    /// Fly another vehicle instead: a built-in name or a vehicle file
+    #[arg(long)]
+    vehicle: Option<String>,
+    /// Without observation noise
+    #[arg(long)]
+    no_noise: bool,
+    /// Print JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl EvalArgs {
+    fn evaluation(&self) -> Result<Evaluation, Failure> {
+        let simulator = match self.simulator {
+            SimulatorName::L2f0 => "l2f0",
+            SimulatorName::Ltf => "ltf",
+            SimulatorName::L2f2 => "l2f2",
+        };
+        let mut vehicle = Vehicle::find(self.vehicle.as_deref().unwrap_or(simulator))?;
+        if self.no_noise {
+            let start = vehicle.simulation.start.clone();
+            let (force_std_n, torque_std_n_m) = (vehicle.simulation.force_std_n, vehicle.simulation.torque_std_n_m);
+            vehicle.simulation =
+                spikewing_quad::simulation::Simulation { start, force_std_n, torque_std_n_m, ..Default::default() };
+        }
+        let task = match self.task {
+            TaskName::Hover => Task::Hover,
+            TaskName::Circle => Task::Circle,
+            TaskName::Figure8 => Task::Figure8,
+            TaskName::Square => Task::Square,
+        };
+        Ok(Evaluation {
+            vehicle,
+            protocol: match self.protocol {
+                ProtocolName::Paper => Protocol::Paper,
+                ProtocolName::Recovery => Protocol::Recovery,
+            },
+            task,
+            reward: match self.stage {
+                StageName::Start => Reward::start(),
+                StageName::End => Reward::end(),
+            },
+            // A path is flown for twenty seconds, so that it is closed.
+            steps: if matches!(task, Task::Hover) { 500 } else { 2000 },
+            ..Evaluation::paper(self.episodes as usize, self.seed)?
+        })
+    }
+
+    /// Runs the command.
+    pub fn run(&self) -> Result<(), Failure> {
+        let evaluation = self.evaluation()?;
+        let report = evaluate(&self.policy, &evaluation)?;
+        print(&report, self.json)
+    }
+}
+
+/// Evaluates a policy file, or the geometric guide.
+pub fn evaluate(policy: &str, evaluation: &Evaluation) -> Result<Report, Failure> {
+    let guide = Geometric::for_vehicle(&evaluation.vehicle);
+    if policy == "geometric" {
+        return Ok(Report::new(fly(evaluation, &mut guide.clone()), None));
+    }
+    let loaded = Policy::load(&PathBuf::from(policy))?;
+    Ok(match loaded.model() {
+        Model::Spiking(network) => {
+            let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: WARMUP_STEPS };
+            let summary = fly(evaluation, &mut pilot);
+            Report::new(summary, Some(pilot.student.operations()))
+        }
+        Model::Mlp(mlp) => {
+            let operations = Operations::mlp(mlp);
+            Report::new(fly(evaluation, &mut MlpPilot::new(mlp.clone())), Some(operations))
+        }
+    })
+}
+
+fn fly(evaluation: &Evaluation, pilot: &mut impl Pilot) -> Summary {
+    let bar = ProgressBar::new(evaluation.episodes as u64);
+    if let Ok(style) = ProgressStyle::with_template("flying {bar:30} {pos}/{len} episodes, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let episodes: Vec<EpisodeResult> = (0..evaluation.episodes as u64)
+        .map(|k| {
+            let result = evaluation.episode(pilot, k);
+            bar.inc(1);
+            result
+        })
+        .collect();
+    bar.finish_and_clear();
+    Summary::of(&episodes)
+}
+
+/// Prints a report as JSON or as a table.
+pub fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    let value = serde_json::to_value(report)?;
+    if json {
+        println!("{value}");
+        return Ok(());
+    }
+    let unit = |name: &str| match name {
+        "xy_error_m" | "tracking_error_m" => "m",
+        "length_mean" => "steps",
+        "footprint_bytes" => "bytes",
+        "energy_mj" => "mJ",
+        _ => "",
+    };
+    if let Some(object) = value.as_object() {
+        for (name, value) in object.iter().filter(|(_, v)| !v.is_null()) {
+            let shown = value.as_f64().map_or_else(|| value.to_string(), |v| format!("{v:.6}"));
+            println!("{name:24} {shown:>16} {}", unit(name));
+        }
+    }
+    Ok(())
+}
