@@ -1,6 +1,7 @@
 //! The `spikewing` command line.
 
 mod eval;
+mod launch;
 mod policy;
 mod progress;
 mod registry;
@@ -30,6 +31,7 @@ struct Cli {
 enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
+    Launch(launch::LaunchArgs),
     Policy(policy::PolicyArgs),
     Node(NodeArgs),
 }
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Train(args) => args.run(),
         Command::Eval(args) => args.run(),
+        Command::Launch(args) => args.run(),
         Command::Policy(args) => args.run(),
         Command::Node(_) => Ok(()),
     };
