@@ -21,7 +21,7 @@ pub fn start_log(level: Option<&str>) {
     let filter = std::env::var("RUST_LOG")
         .ok()
         .or_else(|| level.map(level_name))
-        .map_or_else(|| EnvFilter::new("info,rustdds=error"), EnvFilter::new);
+        .map_or_else(|| EnvFilter::new(level_name("info")), EnvFilter::new);
     let console = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -38,7 +38,8 @@ fn level_name(level: &str) -> String {
         "unset" => "info",
         other => other,
     };
-    format!("{level},rustdds=error")
+    // RustDDS tells of every peer that comes and goes, and of multicast groups that a plain loopback does not have.
+    format!("{level},rustdds=error,rustdds::network=off,cdr_encoding=warn")
 }
 
 /// A flag that SIGINT and SIGTERM set. A second signal sets it again: a landing is never cut short by impatience.

@@ -341,7 +341,8 @@ impl Monitor {
         }
         if let Some(l) = &self.learner {
             line += &format!(
-                "; return {:.1}, k {:.1}, λ_BC {:.3}, guide {:.0} %, {} updates ({:.0}/s)",
+                "; return {:.1} (flown {:.1}), k {:.1}, λ_BC {:.3}, guide {:.0} %, {} updates ({:.0}/s)",
+                l.evaluation_return,
                 l.return_mean,
                 l.surrogate_slope,
                 l.lambda_bc,

@@ -49,7 +49,8 @@ impl Progress {
         };
         let left = if rate > 0.0 || self.limit.is_some() { clock(left) } else { "?".to_owned() };
         let text = format!(
-            "return {:6.1}  k {:5.1}  λ_BC {:.3}  guide {:3.0} %  episode {}  {:.0} updates/s  flown {:.0} s  left {left}",
+            "return {:6.1} (flown {:.1})  k {:5.1}  λ_BC {:.3}  guide {:3.0} %  episode {}  {:.0} updates/s  flown {:.0} s  left {left}",
+            s.evaluation_return,
             s.return_mean,
             s.surrogate_slope,
             s.lambda_bc,

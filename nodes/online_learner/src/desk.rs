@@ -8,6 +8,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use spikewing_guide_policy::geometric::Geometric;
+use spikewing_quad::{Vehicle, protocol::Evaluation};
 use spikewing_rl::{
     Trainer, UpdateStats, checkpoint,
     metrics::Metrics,
@@ -20,8 +22,8 @@ use crate::settings::Settings;
 /// Episodes over which the mean return goes.
 const WINDOW: usize = 20;
 /// Columns of the metrics.
-const COLUMNS: [&str; 15] = [
-    "episodes", "environment_steps", "return_mean", "return_last", "episode_length", "guide_share",
+const COLUMNS: [&str; 16] = [
+    "evaluation_return", "episodes", "environment_steps", "return_mean", "return_last", "episode_length", "guide_share",
     "surrogate_slope", "lambda_bc", "curriculum_stage", "critic_loss", "actor_loss", "bc_loss", "q_mean",
     "firing_rate", "policy_version",
 ];
@@ -42,6 +44,9 @@ pub struct Progress {
     pub lengths: VecDeque<f64>,
     pub guide_shares: VecDeque<f64>,
     pub return_last: f64,
+    /// Of the last evaluation in the embedded dynamics.
+    pub evaluation_return: Option<f64>,
+    pub evaluated_at: u64,
     pub best_return: Option<f64>,
     pub policy_version: u64,
     pub published_at: u64,
@@ -85,6 +90,9 @@ pub struct Desk {
     vehicle: String,
     publish_every: u64,
     checkpoint_every: u64,
+    evaluate_every: u64,
+    evaluation: Evaluation,
+    guide: Geometric,
     keep: usize,
 }
 
@@ -126,6 +134,9 @@ impl Desk {
                 (trainer, Progress { policy_version: 1, ..Progress::default() })
             }
         };
+        // The Crazyflie is evaluated with the observation noise of the paper's simulator.
+        let vehicle =
+            Vehicle::find(if settings.vehicle == "crazyflie" { "l2f0" } else { &settings.vehicle })?;
         // Opened at once, so that a folder that cannot be written is found at the start.
         let metrics = match &settings.run_dir {
             Some(dir) => Some(Metrics::open(dir, &COLUMNS, wall_time_s)?),
@@ -138,6 +149,9 @@ impl Desk {
             run_dir: settings.run_dir.clone(),
             vehicle: settings.vehicle.clone(),
             publish_every: settings.publish_every,
+            evaluate_every: settings.evaluate_every,
+            guide: Geometric::for_vehicle(&vehicle),
+            evaluation: Evaluation { vehicle, ..Evaluation::paper(settings.evaluation_episodes, 1000)? },
             checkpoint_every: settings.checkpoint_every,
             keep: settings.keep_checkpoints,
         })
@@ -177,10 +191,14 @@ impl Desk {
                 }
             }
         }
+        let updates = self.trainer.updates();
+        if outcome.updates > 0 && updates - self.progress.evaluated_at >= self.evaluate_every {
+            self.progress.evaluated_at = updates;
+            self.evaluate(&mut outcome);
+        }
         if finished > 0 || outcome.updates > 0 {
             self.write_metrics(assignment.time_s, &mut outcome);
         }
-        let updates = self.trainer.updates();
         if outcome.updates > 0 && updates - self.progress.published_at >= self.publish_every {
             self.progress.published_at = updates;
             match self.publication() {
@@ -206,7 +224,31 @@ impl Desk {
         push(&mut self.progress.guide_shares, episode.guide_share());
         if flown_by_student {
             push(&mut self.progress.returns, all);
-            self.trainer.note_evaluation(all);
+        }
+    }
+
+    /// A few episodes of protocol `paper` in the embedded dynamics: the score that the adaptive slope follows, and by
+    /// which the best policy is kept. It costs some milliseconds.
+    fn evaluate(&mut self, outcome: &mut Outcome) {
+        let report = spikewing_rl::evaluate::spiking(
+            &self.evaluation,
+            self.trainer.policy(),
+            self.guide.clone(),
+            self.trainer.config().warmup_steps,
+        );
+        let score = report.flight.return_mean;
+        self.progress.evaluation_return = Some(score);
+        self.trainer.note_evaluation(score);
+        if self.progress.best_return.is_none_or(|best| score >= best) {
+            self.progress.best_return = Some(score);
+            if let Some(dir) = self.run_dir.clone() {
+                let saved = self.policy().and_then(|p| {
+                    p.save(&dir.join("policy.safetensors")).map_err(|e| e.to_string())
+                });
+                if let Err(reason) = saved {
+                    outcome.fatal = Some(reason);
+                }
+            }
         }
     }
 
@@ -214,6 +256,7 @@ impl Desk {
         let Some(metrics) = &mut self.metrics else { return };
         let (p, t) = (&self.progress, &self.trainer);
         let values = [
+            p.evaluation_return.unwrap_or(f64::NAN),
             t.episodes() as f64,
             t.environment_steps() as f64,
             mean(&p.returns),
@@ -237,9 +280,8 @@ impl Desk {
     }
 
     fn policy(&self) -> Result<Policy, String> {
-        let returns = &self.progress.returns;
         let metadata = Metadata {
-            return_mean: (!returns.is_empty()).then(|| mean(returns)),
+            return_mean: self.progress.evaluation_return,
             slope: Some(self.trainer.slope()),
             training_run: self.run_dir.as_ref().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned())),
             ..Metadata::student(self.vehicle.clone())
@@ -251,8 +293,7 @@ impl Desk {
         let bytes = self.policy()?.to_bytes();
         let parent = self.progress.policy_version;
         self.progress.policy_version += 1;
-        let return_estimate =
-            if self.progress.returns.is_empty() { f64::NAN } else { mean(&self.progress.returns) };
+        let return_estimate = self.progress.evaluation_return.unwrap_or(f64::NAN);
         Ok(Publication { version: parent + 1, parent, bytes, return_estimate })
     }
 
@@ -270,16 +311,7 @@ impl Desk {
             let _ = std::fs::remove_file(progress_path(&old));
             let _ = std::fs::remove_file(old);
         }
-        self.policy()?.save(&dir.join("latest.safetensors")).map_err(|e| e.to_string())?;
-        // The mean goes over episodes of older policies too, so that a lucky episode does not make the best policy.
-        if self.progress.returns.len() >= WINDOW.min(10) {
-            let now = mean(&self.progress.returns);
-            if self.progress.best_return.is_none_or(|best| now >= best) {
-                self.progress.best_return = Some(now);
-                self.policy()?.save(&dir.join("policy.safetensors")).map_err(|e| e.to_string())?;
-            }
-        }
-        Ok(())
+        self.policy()?.save(&dir.join("latest.safetensors")).map_err(|e| e.to_string())
     }
 }
 

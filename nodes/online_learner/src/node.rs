@@ -189,6 +189,7 @@ impl OnlineLearner {
         s.epoch = t.epoch();
         s.policy_version = p.policy_version;
         s.return_mean = mean(&p.returns) as f32;
+        s.evaluation_return = p.evaluation_return.map_or(f32::NAN, |r| r as f32);
         s.return_last = p.return_last as f32;
         s.episode_length = mean(&p.lengths) as f32;
         s.guide_share = mean(&p.guide_shares) as f32;

@@ -234,7 +234,7 @@ impl StateEstimator {
                 self.counters.measurements += 1;
                 self.counters.starts += 1;
                 if why != Start::First {
-                    tracing::info!(?why, "the filter started over");
+                    tracing::debug!(?why, "the filter started over");
                 }
             }
             Outcome::Used(gates) => {
@@ -402,7 +402,7 @@ impl Node for StateEstimator {
     fn on_request(&mut self, _now: Time, request: &Request<'_>, _out: &mut Outbox) -> Option<AnyMessage> {
         request.on(&RESET)?;
         self.forget();
-        tracing::info!("reset: the filter starts over from the next measurement");
+        tracing::debug!("reset: the filter starts over from the next measurement");
         let response = std_srvs::Trigger_Response {
             success: true,
             message: "the filter starts over from the next measurement".to_owned(),

@@ -2,8 +2,7 @@
 
 use nalgebra::Vector3;
 use spikewing_msgs::{
-    AnyMessage, geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header, std_srvs::Trigger,
-    std_srvs::Trigger_Response,
+    AnyMessage, geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header, std_srvs::{Trigger, Trigger_Request, Trigger_Response},
 };
 use spikewing_runtime::{
     Context, Node, Outbox, Parameters, Received, Span, Time,
@@ -31,6 +30,7 @@ const START: Server<Trigger> = Server::new("~/start_episode");
 const STOP: Server<Trigger> = Server::new("~/stop");
 const LAND: Server<Trigger> = Server::new("~/land");
 const RESET: Client<sw::ResetVehicle> = Client::new("px4_bridge/reset_vehicle");
+const RESET_ESTIMATE: Client<Trigger> = Client::new("state_estimator/reset");
 
 const WATCHDOG: &str = "watchdog";
 /// A policy that has not been heard for so many periods is not waited for.
@@ -360,6 +360,8 @@ impl Supervisor {
             ..Default::default()
         };
         out.call(&RESET, sw::ResetVehicle_Request { pose });
+        // What the filter believes is about to be wrong; without an answer it finds out by itself.
+        out.call(&RESET_ESTIMATE, Trigger_Request::default());
     }
 
     /// What the new odometry means for the episode; before the decision on it.
@@ -609,6 +611,7 @@ impl Node for Supervisor {
             .server(&STOP)
             .server(&LAND)
             .client(&RESET)
+            .client(&RESET_ESTIMATE)
             .timer(WATCHDOG, Span::from_nanoseconds(self.settings.period.nanoseconds() / 2))
     }
 

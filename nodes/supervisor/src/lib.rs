@@ -2,7 +2,7 @@
 //!
 //! In: `odometry`, `setpoint`, `guide/command`, `student/command`, `learner/jump_start`, `vehicle/status`. Out:
 //! `command`, `authority`, `experience`, `guide/setpoint` (landing and holding). Serves `~/arm`, `~/start_episode`,
-//! `~/stop`, `~/land`; calls `px4_bridge/reset_vehicle`.
+//! `~/stop`, `~/land`; calls `px4_bridge/reset_vehicle` and `state_estimator/reset`.
 //!
 //! One decision per odometry: as soon as both policies have answered it, and at the latest after one and a half control
 //! periods. The student flies only while its command is fresh (two periods), finite, in range and warm, and the vehicle

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How much nicer than the control thread a job is; the scheduler then gives control the processor first.
-const NICENESS: libc::c_int = 10;
+const NICENESS: libc::c_int = 19;
 
 /// Runs jobs, each on its own thread at lower priority, and collects what they leave.
 #[derive(Debug)]
