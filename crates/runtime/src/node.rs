@@ -206,6 +206,11 @@ impl Outbox {
         Self { effects: Vec::with_capacity(16), next_call: 0 }
     }
 
+    /// Leaves an effect that was made elsewhere.
+    pub fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
     /// Publishes a message.
     pub fn publish<M: Message>(&mut self, port: &Output<M>, message: M) {
         self.effects.push(Effect::Publish { port: port.name, message: message.wrap() });

@@ -88,6 +88,8 @@ pub struct Desk {
     metrics: Option<Metrics>,
     run_dir: Option<PathBuf>,
     vehicle: String,
+    /// Says how the run can be made again; not where it was, so that equal runs make equal files.
+    run_name: String,
     publish_every: u64,
     checkpoint_every: u64,
     evaluate_every: u64,
@@ -147,6 +149,8 @@ impl Desk {
             progress,
             metrics,
             run_dir: settings.run_dir.clone(),
+            run_name: format!("{:?}-{}-seed{}", settings.config.method, settings.vehicle, settings.seed)
+                .to_lowercase(),
             vehicle: settings.vehicle.clone(),
             publish_every: settings.publish_every,
             evaluate_every: settings.evaluate_every,
@@ -283,7 +287,7 @@ impl Desk {
         let metadata = Metadata {
             return_mean: self.progress.evaluation_return,
             slope: Some(self.trainer.slope()),
-            training_run: self.run_dir.as_ref().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned())),
+training_run: Some(self.run_name.clone()),
             ..Metadata::student(self.vehicle.clone())
         };
         Policy::spiking(self.trainer.policy().clone(), metadata).map_err(|e| e.to_string())
