@@ -112,7 +112,12 @@ fn fly(
                 action.map(|a| (a + 0.1 * rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0))
             }
         };
-        trainer.push("a", episode, k, &Step { observation, action, source, advice: Some(advised), end: None })?;
+        trainer.push(
+            "a",
+            episode,
+            k,
+            &Step { observation, action, source, advice: Some(advised), end: None },
+        )?;
         state = step(vehicle, &state, &action.map(f64::from), &Disturbance::default(), 0.01);
         let over = terminated(&state, &origin, BOX_M);
         if over || k + 1 == steps {

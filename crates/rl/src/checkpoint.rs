@@ -78,7 +78,8 @@ impl Trainer {
     /// When the file cannot be read or is damaged.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
-        let damaged = |reason: &str| CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+        let damaged =
+            |reason: &str| CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("it is no checkpoint of this version"))?;
         let (digest, body) = rest.split_at_checked(DIGEST_BYTES).ok_or_else(|| damaged("it is cut off"))?;
         if Sha256::digest(body).as_slice() != digest {

@@ -64,7 +64,8 @@ pub enum CloningTarget {
 }
 
 /// Noise added to what the actor sees when a sequence is sampled. Stored observations come from a state estimator and
-/// are cleaner than what the policy must cope with; the critics see them as they are.
+/// are cleaner than what the policy must cope with; the critics see them as they are. Each sequence gets a share of it
+/// that is drawn uniformly.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObservationNoise {
     /// Standard deviation, m.
@@ -79,8 +80,7 @@ pub struct ObservationNoise {
 
 impl ObservationNoise {
     /// None.
-    pub const NONE: Self =
-        Self { position_m: 0.0, rotation: 0.0, velocity_m_s: 0.0, body_rates_rad_s: 0.0 };
+    pub const NONE: Self = Self { position_m: 0.0, rotation: 0.0, velocity_m_s: 0.0, body_rates_rad_s: 0.0 };
     /// That of the paper's most likely simulator, `l2f0`.
     pub const L2F0: Self =
         Self { position_m: 0.05, rotation: 0.001, velocity_m_s: 0.1, body_rates_rad_s: 0.2 };

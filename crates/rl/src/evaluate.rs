@@ -76,7 +76,12 @@ impl Report {
 }
 
 /// Evaluates a spiking policy; the guide flies the first `warmup_steps` steps of each episode.
-pub fn spiking(evaluation: &Evaluation, network: &Network<f32>, guide: impl Pilot, warmup_steps: usize) -> Report {
+pub fn spiking(
+    evaluation: &Evaluation,
+    network: &Network<f32>,
+    guide: impl Pilot,
+    warmup_steps: usize,
+) -> Report {
     let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: warmup_steps };
     let episodes = evaluation.run(&mut pilot);
     Report::new(Summary::of(&episodes), Some(pilot.student.operations()))

@@ -38,13 +38,15 @@ impl Metrics {
             move |source| MetricsError { path, source }
         };
         std::fs::create_dir_all(folder).map_err(fail(folder))?;
-        let mut csv = OpenOptions::new().create(true).append(true).open(&csv_path).map_err(fail(&csv_path))?;
+        let mut csv =
+            OpenOptions::new().create(true).append(true).open(&csv_path).map_err(fail(&csv_path))?;
         if csv.metadata().map_err(fail(&csv_path))?.len() == 0 {
             writeln!(csv, "step,time_s,{}", columns.join(",")).map_err(fail(&csv_path))?;
         }
         let seconds = wall_time_s.max(0.0) as u64;
         let events_path = folder.join(format!("events.out.tfevents.{seconds}.spikewing"));
-        let file = OpenOptions::new().create(true).append(true).open(&events_path).map_err(fail(&events_path))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&events_path).map_err(fail(&events_path))?;
         let fresh = file.metadata().map_err(fail(&events_path))?.len() == 0;
         let mut events = BufWriter::new(file);
         if fresh {
@@ -59,7 +61,13 @@ impl Metrics {
     ///
     /// # Errors
     /// When a file cannot be written, the disk being full for example.
-    pub fn write(&mut self, step: u64, time_s: f64, wall_time_s: f64, values: &[f64]) -> Result<(), MetricsError> {
+    pub fn write(
+        &mut self,
+        step: u64,
+        time_s: f64,
+        wall_time_s: f64,
+        values: &[f64],
+    ) -> Result<(), MetricsError> {
         let cells: Vec<String> =
             values.iter().map(|v| if v.is_finite() { v.to_string() } else { String::new() }).collect();
         writeln!(self.csv, "{step},{time_s:.3},{}", cells.join(","))
@@ -190,8 +198,11 @@ mod tests {
         let csv = std::fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
         assert_eq!(csv, "step,time_s,return,slope\n3,0.500,12.5,\n300,1.500,13,2\n");
         let events = std::fs::read(folder.path().join("events.out.tfevents.1000000000.spikewing")).unwrap();
-        let expected =
-            [(3, "return".to_owned(), 12.5), (300, "return".to_owned(), 13.0), (300, "slope".to_owned(), 2.0)];
+        let expected = [
+            (3, "return".to_owned(), 12.5),
+            (300, "return".to_owned(), 13.0),
+            (300, "slope".to_owned(), 2.0),
+        ];
         assert_eq!(read(&events), expected);
     }
 

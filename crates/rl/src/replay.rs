@@ -55,7 +55,9 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ReplayError {
     /// NaN or infinite.
-    #[error("experience of actor {actor}, episode {episode}, step {step}: {field} is not finite; the record is dropped")]
+    #[error(
+        "experience of actor {actor}, episode {episode}, step {step}: {field} is not finite; the record is dropped"
+    )]
     NotFinite {
         /// Actor.
         actor: String,
@@ -67,7 +69,9 @@ pub enum ReplayError {
         field: &'static str,
     },
     /// An action beyond the motors' range.
-    #[error("experience of actor {actor}, episode {episode}, step {step}: an action of {value} is outside [-1, 1]; the record is dropped")]
+    #[error(
+        "experience of actor {actor}, episode {episode}, step {step}: an action of {value} is outside [-1, 1]; the record is dropped"
+    )]
     ActionRange {
         /// Actor.
         actor: String,

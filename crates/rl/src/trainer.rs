@@ -252,7 +252,8 @@ impl Trainer {
         self.updates += 1;
         if self.updates.is_multiple_of(self.config.policy_delay.max(1)) {
             let critic = follows.then_some(&self.critics[0]);
-            let loss = actor_gradient(&self.config, &self.actor, critic, &batch, &mut stats, &mut self.buffers)?;
+            let loss =
+                actor_gradient(&self.config, &self.actor, critic, &batch, &mut stats, &mut self.buffers)?;
             if let (true, Some(gradients)) = (loss.is_finite(), &self.buffers.gradients) {
                 stats.actor_gradient_norm = gradients.norm();
                 self.actor_adam.step(&mut self.actor, gradients)?;
@@ -271,6 +272,8 @@ fn sample<'a>(config: &Config, replay: &'a Replay, rng: &mut Xoshiro256PlusPlus)
     let mut input = Array3::zeros((length, sequences.len(), OBSERVATION));
     let noise = &config.observation_noise;
     for (b, sequence) in sequences.iter().enumerate() {
+        // From none to all of it: the policy must hover with a good estimate as well as with a bad one.
+        let share = rng.random::<f32>();
         for t in 0..length {
             let seen = &sequence.episode.observations[sequence.start + t.min(sequence.length)];
             for (i, &value) in seen.iter().enumerate() {
@@ -280,7 +283,8 @@ fn sample<'a>(config: &Config, replay: &'a Replay, rng: &mut Xoshiro256PlusPlus)
                     12..15 => noise.velocity_m_s,
                     _ => noise.body_rates_rad_s,
                 };
-                let added = if std > 0.0 { std as f32 * rng.sample::<f32, _>(StandardNormal) } else { 0.0 };
+                let added =
+                    if std > 0.0 { share * std as f32 * rng.sample::<f32, _>(StandardNormal) } else { 0.0 };
                 input[(t, b, i)] = value + added;
             }
         }

@@ -136,15 +136,16 @@ impl Place<'_> {
 
 impl Reader {
     fn file(&mut self, path: &Path, namespace: &str) -> Result<(), LaunchError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| LaunchError::Io { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| LaunchError::Io { path: path.to_owned(), source })?;
         let place = Place { path, what: "file".into() };
         let root: Yaml = match serde_yaml::from_str(&text) {
             Ok(root) => root,
             Err(error) => return place.fail(error),
         };
         let Some(Yaml::Sequence(entities)) = root.get("launch") else {
-            return place.fail("expected `launch:` with a list of `arg`, `node`, `group`, `include` below it");
+            return place
+                .fail("expected `launch:` with a list of `arg`, `node`, `group`, `include` below it");
         };
         self.entities(path, entities, namespace)
     }
@@ -171,7 +172,10 @@ impl Reader {
                     namespace = join(&namespace, &self.required(&place, body, "namespace")?);
                 }
                 ("include", Yaml::Mapping(body)) => self.include(&place, body, &namespace)?,
-                _ => return place.fail("not known here; expected arg, let, node, group, push_ros_namespace, include"),
+                _ => {
+                    return place
+                        .fail("not known here; expected arg, let, node, group, push_ros_namespace, include");
+                }
             }
         }
         Ok(())
@@ -185,7 +189,9 @@ impl Reader {
         if !self.variables.contains_key(&name) {
             match &default {
                 Some(value) => self.variables.insert(name.clone(), value.clone()),
-                None => return place.fail(format!("argument `{name}` has no default; give it as {name}:=VALUE")),
+                None => {
+                    return place.fail(format!("argument `{name}` has no default; give it as {name}:=VALUE"));
+                }
             };
         }
         self.launch.arguments.push(Argument { name, default, description });
@@ -213,8 +219,21 @@ impl Reader {
             place,
             body,
             &[
-                "pkg", "exec", "name", "namespace", "param", "remap", "respawn", "respawn_delay", "output", "if",
-                "unless", "args", "ros_args", "env", "launch-prefix",
+                "pkg",
+                "exec",
+                "name",
+                "namespace",
+                "param",
+                "remap",
+                "respawn",
+                "respawn_delay",
+                "output",
+                "if",
+                "unless",
+                "args",
+                "ros_args",
+                "env",
+                "launch-prefix",
             ],
         )?;
         if !self.wanted(place, body)? {
@@ -260,7 +279,9 @@ impl Reader {
             Some(Yaml::String(text)) => parameter_file::value_of_text(&self.substitute(place, text)?),
             Some(other) => match parameter_file::value_of(other) {
                 Some(value) => value,
-                None => return place.fail(format!("param {name}: a boolean, number, text or list is expected")),
+                None => {
+                    return place.fail(format!("param {name}: a boolean, number, text or list is expected"));
+                }
             },
             None => return place.fail(format!("param {name} has no value")),
         };
@@ -328,7 +349,9 @@ impl Reader {
             },
             ["env", name] => match std::env::var(name) {
                 Ok(value) => Ok(value),
-                Err(_) => place.fail(format!("$(env {name}): not set; a default can follow: $(env {name} VALUE)")),
+                Err(_) => {
+                    place.fail(format!("$(env {name}): not set; a default can follow: $(env {name} VALUE)"))
+                }
             },
             ["env", name, default @ ..] => Ok(std::env::var(name).unwrap_or_else(|_| default.join(" "))),
             ["dirname"] => Ok(place.path.parent().unwrap_or(Path::new(".")).display().to_string()),
@@ -336,7 +359,10 @@ impl Reader {
                 Some(dir) => Ok(dir.display().to_string()),
                 None => place.fail("no folder with launch/ and params/ was found; set SPIKEWING_SHARE to it"),
             },
-            _ => place.fail(format!("$({}): only var, env, dirname and find-pkg-share spikewing are known", words.join(" "))),
+            _ => place.fail(format!(
+                "$({}): only var, env, dirname and find-pkg-share spikewing are known",
+                words.join(" ")
+            )),
         }
     }
 }
@@ -372,7 +398,8 @@ fn only(place: &Place<'_>, body: &Mapping, known: &[&str]) -> Result<(), LaunchE
 
 fn join(base: &str, name: &str) -> String {
     let name = name.trim_matches('/');
-    let joined = if name.is_empty() { base.to_owned() } else { format!("{}/{name}", base.trim_end_matches('/')) };
+    let joined =
+        if name.is_empty() { base.to_owned() } else { format!("{}/{name}", base.trim_end_matches('/')) };
     if joined.starts_with('/') { joined } else { format!("/{joined}") }
 }
 
@@ -385,7 +412,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.launch.yaml");
         std::fs::write(&path, text).unwrap();
-        let given: Vec<(String, String)> = given.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let given: Vec<(String, String)> =
+            given.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         read(&path, &given)
     }
 

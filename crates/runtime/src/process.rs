@@ -87,10 +87,20 @@ pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
     }
 }
 
+/// Whether this build can speak through a sourced ROS 2.
+pub const HAS_R2R: bool = cfg!(feature = "r2r");
+
+/// What to tell who asks for r2r in a build without it.
+pub const NO_R2R: &str = "this build has no r2r transport: build with `--features r2r` in a sourced ROS 2, or use the transport dds";
+
 /// Over r2r where that is built in and wanted (`SPIKEWING_TRANSPORT=r2r`, the default of a build with the feature),
 /// else over DDS.
 fn carried(kind: &NodeKind, options: &NodeOptions) -> Result<Finish, crate::node::BuildError> {
     let stop = stop_flag()?;
+    // Whoever asks for r2r by name must not get another transport without a word.
+    if !HAS_R2R && std::env::var("SPIKEWING_TRANSPORT").is_ok_and(|t| t == "r2r") {
+        return Err(NO_R2R.into());
+    }
     #[cfg(feature = "r2r")]
     if std::env::var("SPIKEWING_TRANSPORT").map_or(true, |t| t == "r2r") {
         return Ok(crate::r2r::run(kind, options, &stop)?);

@@ -70,7 +70,8 @@ fn a_hop_takes_less_than_a_control_period() {
             out.publish(&PING, MotorCommand { policy_version: sent.1, ..MotorCommand::default() });
         }
         Call::Message(message) => {
-            if message.on(&PONG_IN).is_some_and(|m| m.policy_version == sent.1) {
+            let answered = message.on(&PONG_IN).is_some_and(|m| m.policy_version == sent.1);
+            if answered {
                 let _ = sender.send(sent.0.elapsed());
             }
         }

@@ -98,9 +98,14 @@ impl EvalArgs {
         let mut vehicle = Vehicle::find(self.vehicle.as_deref().unwrap_or(simulator))?;
         if self.no_noise {
             let start = vehicle.simulation.start.clone();
-            let (force_std_n, torque_std_n_m) = (vehicle.simulation.force_std_n, vehicle.simulation.torque_std_n_m);
-            vehicle.simulation =
-                spikewing_quad::simulation::Simulation { start, force_std_n, torque_std_n_m, ..Default::default() };
+            let (force_std_n, torque_std_n_m) =
+                (vehicle.simulation.force_std_n, vehicle.simulation.torque_std_n_m);
+            vehicle.simulation = spikewing_quad::simulation::Simulation {
+                start,
+                force_std_n,
+                torque_std_n_m,
+                ..Default::default()
+            };
         }
         let task = match self.task {
             TaskName::Hover => Task::Hover,

@@ -18,7 +18,7 @@ use spikewing_runtime::{
     parameter::{ParameterError, Value},
     parameter_file,
     port::{Input, Interface, Qos},
-    process::stop_flag,
+    process::{self, stop_flag},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -65,13 +65,19 @@ impl LaunchArgs {
     pub fn run(&self) -> Result<(), Failure> {
         let mut given = Vec::new();
         for text in &self.arguments {
-            let (name, value) = text.split_once(":=").ok_or_else(|| format!("`{text}`: expected NAME:=VALUE"))?;
+            let (name, value) =
+                text.split_once(":=").ok_or_else(|| format!("`{text}`: expected NAME:=VALUE"))?;
             given.push((name.to_owned(), value.to_owned()));
         }
         let plan = launch::read(&self.file, &given)?;
         if self.show {
             for a in &plan.arguments {
-                println!("argument {} (default {}): {}", a.name, a.default.as_deref().unwrap_or("none"), a.description);
+                println!(
+                    "argument {} (default {}): {}",
+                    a.name,
+                    a.default.as_deref().unwrap_or("none"),
+                    a.description
+                );
             }
             for node in &plan.nodes {
                 println!("node {} ({}) in {}", node.name, node.exec, node.namespace);
@@ -79,16 +85,23 @@ impl LaunchArgs {
             return Ok(());
         }
         // All mistakes are found before anything is started.
+        if self.transport == Transport::R2r && !process::HAS_R2R {
+            return Err(format!("--transport r2r: {}", process::NO_R2R).into());
+        }
         let mut hosted = Vec::new();
         for node in &plan.nodes {
-            hosted.push(options(node).map_err(|e| format!("launch file {}: node {}: {e}", self.file.display(), node.name))?);
+            hosted.push(
+                options(node)
+                    .map_err(|e| format!("launch file {}: node {}: {e}", self.file.display(), node.name))?,
+            );
         }
         known_to_somebody(&plan.nodes)?;
         let limit = self.duration.map(|s| Duration::from_secs_f64(s.max(0.0)));
         match self.transport {
             Transport::Local => local(&hosted, limit),
             Transport::Dds | Transport::R2r => {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
                 runtime.block_on(processes(&plan.nodes, self.transport, limit))
             }
         }
@@ -112,7 +125,8 @@ fn known_to_somebody(nodes: &[LaunchNode]) -> Result<(), Failure> {
     for node in nodes {
         for setting in &node.settings {
             let Setting::File(path) = setting else { continue };
-            for assignment in parameter_file::assignments(path, &format!("{}/{}", node.namespace, node.name))? {
+            for assignment in parameter_file::assignments(path, &format!("{}/{}", node.namespace, node.name))?
+            {
                 let known = assignment.name == "use_sim_time"
                     || registry::NODES
                         .iter()
@@ -120,7 +134,11 @@ fn known_to_somebody(nodes: &[LaunchNode]) -> Result<(), Failure> {
                 if !known {
                     let line = assignment.line.map(|l| format!(", line {l}")).unwrap_or_default();
                     let source = ParameterError::Unknown { name: assignment.name, nearest: None };
-                    return Err(format!("parameter file {}{line}: no node of this suite knows it: {source}", path.display()).into());
+                    return Err(format!(
+                        "parameter file {}{line}: no node of this suite knows it: {source}",
+                        path.display()
+                    )
+                    .into());
                 }
             }
         }
@@ -155,7 +173,11 @@ struct Running {
     again_at: Option<Instant>,
 }
 
-async fn processes(nodes: &[LaunchNode], transport: Transport, limit: Option<Duration>) -> Result<(), Failure> {
+async fn processes(
+    nodes: &[LaunchNode],
+    transport: Transport,
+    limit: Option<Duration>,
+) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let mut running = Vec::new();
     for node in nodes {
@@ -166,7 +188,9 @@ async fn processes(nodes: &[LaunchNode], transport: Transport, limit: Option<Dur
     if transport == Transport::Dds {
         let stop_watching = Arc::clone(&watching);
         std::thread::Builder::new().name("monitor".into()).spawn(move || {
-            if let Err(error) = spikewing_runtime::dds::run(&MONITOR, &NodeOptions::of(&MONITOR), &stop_watching) {
+            if let Err(error) =
+                spikewing_runtime::dds::run(&MONITOR, &NodeOptions::of(&MONITOR), &stop_watching)
+            {
                 tracing::warn!("no progress can be shown: {error}");
             }
         })?;
@@ -326,8 +350,14 @@ impl Monitor {
         self.printed = Some(now);
         let mut line = String::new();
         if let Some(a) = &self.authority {
-            let name = ["disarmed", "arming", "guide", "student", "recover", "land", "hold"].get(usize::from(a.state));
-            line += &format!("{} flies, episode {}, takeovers {}", name.unwrap_or(&"?"), a.episode_id, a.takeovers);
+            let name = ["disarmed", "arming", "guide", "student", "recover", "land", "hold"]
+                .get(usize::from(a.state));
+            line += &format!(
+                "{} flies, episode {}, takeovers {}",
+                name.unwrap_or(&"?"),
+                a.episode_id,
+                a.takeovers
+            );
         }
         if let Some(p) = &self.policy {
             line += &format!(
@@ -359,7 +389,11 @@ impl Monitor {
 
 impl Node for Monitor {
     fn interface(&self) -> Interface {
-        Interface::new().input(&LEARNER).input(&POLICY).input(&AUTHORITY).timer("print", Span::from_millis(5000))
+        Interface::new()
+            .input(&LEARNER)
+            .input(&POLICY)
+            .input(&AUTHORITY)
+            .timer("print", Span::from_millis(5000))
     }
 
     fn on_message(&mut self, _now: Time, message: &Received<'_>, _out: &mut Outbox) {

@@ -1,5 +1,6 @@
 //! The `spikewing` command line.
 
+mod doctor;
 mod eval;
 mod launch;
 mod policy;
@@ -33,6 +34,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Launch(launch::LaunchArgs),
     Policy(policy::PolicyArgs),
+    Doctor(doctor::DoctorArgs),
     Node(NodeArgs),
 }
 
@@ -55,12 +57,18 @@ fn main() -> ExitCode {
             Err(error) => fail(&error),
         };
     }
-    spikewing_runtime::process::start_log(Some(&cli.log_level));
+    let level = match &cli.command {
+        // Resets throw the estimator out of its track hundreds of times, on purpose.
+        Command::Train(_) if cli.log_level == "info" => "warn,spikewing_state_estimator=error",
+        _ => &cli.log_level,
+    };
+    spikewing_runtime::process::start_log(Some(level));
     let result = match cli.command {
         Command::Train(args) => args.run(),
         Command::Eval(args) => args.run(),
         Command::Launch(args) => args.run(),
         Command::Policy(args) => args.run(),
+        Command::Doctor(args) => args.run(),
         Command::Node(_) => Ok(()),
     };
     match result {

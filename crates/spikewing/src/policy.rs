@@ -1,6 +1,6 @@
 //! `spikewing policy`: look into a policy file, check it, sign it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -55,16 +55,22 @@ impl PolicyArgs {
         match &self.action {
             Action::Inspect { file, json } => inspect(file, *json),
             Action::Verify { file, vehicle, keys } => {
-                let trusted_keys = keys.iter().map(|k| PublicKey::from_hex(k)).collect::<Result<Vec<_>, _>>()?;
+                let trusted_keys =
+                    keys.iter().map(|k| PublicKey::from_hex(k)).collect::<Result<Vec<_>, _>>()?;
                 let policy = Policy::load(file)?;
                 policy
                     .verify(&Requirements { vehicle: vehicle.clone(), trusted_keys, ..Requirements::none() })
                     .map_err(|e| format!("{}: {e}", file.display()))?;
-                eprintln!("{}: sound, its self-test of {} steps passes", file.display(), policy.self_test().steps());
+                eprintln!(
+                    "{}: sound, its self-test of {} steps passes",
+                    file.display(),
+                    policy.self_test().steps()
+                );
                 Ok(())
             }
             Action::Sign { file, key_file } => {
-                let text = std::fs::read_to_string(key_file).map_err(|e| format!("{}: {e}", key_file.display()))?;
+                let text =
+                    std::fs::read_to_string(key_file).map_err(|e| format!("{}: {e}", key_file.display()))?;
                 let key = SecretKey::from_hex(text.trim())?;
                 let mut policy = Policy::load(file)?;
                 policy.sign(&key);
@@ -78,7 +84,7 @@ impl PolicyArgs {
     }
 }
 
-fn inspect(file: &PathBuf, as_json: bool) -> Result<(), Failure> {
+fn inspect(file: &Path, as_json: bool) -> Result<(), Failure> {
     let policy = Policy::load(file)?;
     let (m, model) = (&policy.metadata, policy.model());
     let widths: Vec<String> = model.widths().iter().map(ToString::to_string).collect();

@@ -29,7 +29,15 @@ impl Progress {
         }
         bar.enable_steady_tick(Duration::from_millis(250));
         let limit = max_minutes.map(|m| Duration::from_secs_f64((m * 60.0).max(0.0)));
-        Self { bar, started: Instant::now(), limit, first_updates: None, total: updates, last_line: None, swaps: 0 }
+        Self {
+            bar,
+            started: Instant::now(),
+            limit,
+            first_updates: None,
+            total: updates,
+            last_line: None,
+            swaps: 0,
+        }
     }
 
     /// Prints a line above the bar.
@@ -82,9 +90,8 @@ impl Progress {
 
     /// Clears the bar and prints a last line.
     pub fn finish(&self, text: &str) {
-        let hidden = self.bar.is_hidden();
         self.bar.finish_and_clear();
-        if hidden { eprintln!("{text}") } else { eprintln!("{text}") }
+        eprintln!("{text}");
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use clap::Args;
-use spikewing_msgs::{Message, spikewing_msgs::{LearnerStatus, PolicyStatus}};
+use spikewing_msgs::{
+    Message,
+    spikewing_msgs::{LearnerStatus, PolicyStatus},
+};
 use spikewing_quad::protocol::Evaluation;
 use spikewing_rl::checkpoint::write_atomically;
 use spikewing_runtime::{
@@ -116,7 +119,8 @@ impl TrainArgs {
             }
             return Ok(dir.clone());
         }
-        let name = Path::new(&self.vehicle).file_stem().map_or(self.vehicle.clone(), |s| s.to_string_lossy().into());
+        let name =
+            Path::new(&self.vehicle).file_stem().map_or(self.vehicle.clone(), |s| s.to_string_lossy().into());
         let dir = self
             .out
             .clone()
@@ -124,7 +128,10 @@ impl TrainArgs {
         let occupied = !spikewing_rl::checkpoint::list(&dir).is_empty();
         if occupied {
             let dir = dir.display();
-            return Err(format!("{dir} holds a run already: go on with `--resume {dir}`, or choose another --out").into());
+            return Err(format!(
+                "{dir} holds a run already: go on with `--resume {dir}`, or choose another --out"
+            )
+            .into());
         }
         std::fs::create_dir_all(&dir).map_err(|e| format!("run folder {}: {e}", dir.display()))?;
         Ok(dir)
@@ -159,7 +166,11 @@ impl TrainArgs {
             set("seed", Value::Integer(seed))?;
             // What a policy is made for is a name, what a node flies may be a file.
             let learned = matches!(kind.name, "snn_policy" | "online_learner");
-            let vehicle = if learned { spikewing_quad::Vehicle::find(&self.vehicle)?.name } else { self.vehicle.clone() };
+            let vehicle = if learned {
+                spikewing_quad::Vehicle::find(&self.vehicle)?.name
+            } else {
+                self.vehicle.clone()
+            };
             set("vehicle", text(&vehicle))?;
             if kind.name == "online_learner" {
                 set("method", text(&self.method))?;
@@ -187,7 +198,11 @@ impl TrainArgs {
             return Err("nothing was learned yet: the run was too short for a first checkpoint".into());
         }
         let evaluation = Evaluation {
-            vehicle: spikewing_quad::Vehicle::find(if self.vehicle == "crazyflie" { "l2f0" } else { &self.vehicle })?,
+            vehicle: spikewing_quad::Vehicle::find(if self.vehicle == "crazyflie" {
+                "l2f0"
+            } else {
+                &self.vehicle
+            })?,
             ..Evaluation::paper(self.eval_episodes.max(1), 1)?
         };
         // The best by its training returns and the last: the better of them under the protocol is the run's policy.

@@ -50,7 +50,11 @@ fn train(seed: i64) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn one_seed_makes_one_run_to_the_last_bit() {
     let first = train(1);
-    assert!(first.contains_key("latest.safetensors") && first.contains_key("metrics.csv"), "{:?}", first.keys());
+    assert!(
+        first.contains_key("latest.safetensors") && first.contains_key("metrics.csv"),
+        "{:?}",
+        first.keys()
+    );
     let again = train(1);
     assert_eq!(first.keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>());
     for (name, bytes) in &first {
@@ -171,8 +175,7 @@ fn px4_fails_safe_without_the_supervisor() {
 
 #[test]
 fn a_gyro_that_says_nan_stops_nothing() {
-    const BROKEN: Output<px4_msgs::SensorCombined> =
-        Output::new("/fmu/out/sensor_combined", Qos::px4_out(5));
+    const BROKEN: Output<px4_msgs::SensorCombined> = Output::new("/fmu/out/sensor_combined", Qos::px4_out(5));
     let mut composition = compose(&ALL, "train.yaml", &live(), &[]);
     let nuisance = Nuisance {
         interface: Interface::new().output(&BROKEN).timer("break", Span::from_millis(7)),

@@ -21,7 +21,8 @@ const NODES: [&NodeKind; 7] = [
 #[test]
 fn readmes_have_the_declared_parameters() {
     for kind in NODES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nodes").join(kind.name).join("README.md");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nodes").join(kind.name).join("README.md");
         let text = fs::read_to_string(&path).unwrap();
         let table = markdown_table(&(kind.declare)());
         let start = text.find("| parameter |").unwrap_or_else(|| panic!("{}: no table", path.display()));
@@ -39,7 +40,12 @@ fn every_parameter_says_what_it_does() {
     for kind in NODES {
         for d in (kind.declare)() {
             assert!(!d.description.is_empty(), "{}: {}", kind.name, d.name);
-            assert!(d.check(d.default.clone()).is_ok(), "{}: the default of {} is refused", kind.name, d.name);
+            assert!(
+                d.check(d.default.clone()).is_ok(),
+                "{}: the default of {} is refused",
+                kind.name,
+                d.name
+            );
         }
     }
 }

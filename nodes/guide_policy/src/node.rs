@@ -2,10 +2,7 @@
 
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use spikewing_msgs::{AnyMessage, geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header};
-use spikewing_quad::{
-    Observation, State, Vehicle,
-    protocol::Pilot,
-};
+use spikewing_quad::{Observation, State, Vehicle, protocol::Pilot};
 use spikewing_runtime::{
     Context, Declaration, Node, Outbox, Received, Span, Time,
     node::{BuildError, Job, JobResult, Request, Shutdown},
@@ -38,12 +35,14 @@ const SHUTDOWN_QUIET: Span = Span::from_millis(300);
 /// The declared parameters.
 pub fn declare() -> Vec<Declaration> {
     vec![
-        Declaration::choice("controller", "geometric", &["geometric", "mlp"])
-            .describe("The guide: a geometric controller that needs no training, or a learned privileged network."),
+        Declaration::choice("controller", "geometric", &["geometric", "mlp"]).describe(
+            "The guide: a geometric controller that needs no training, or a learned privileged network.",
+        ),
         Declaration::text("policy_file", "")
             .describe("Policy of kind mlp (.safetensors), for `controller: mlp`."),
-        Declaration::text("vehicle", "crazyflie")
-            .describe("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file."),
+        Declaration::text("vehicle", "crazyflie").describe(
+            "Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file.",
+        ),
         Declaration::floats("setpoint", &[0.0, 0.0, 1.0])
             .range(-1000.0, 1000.0)
             .unit("m")
@@ -115,7 +114,9 @@ impl GuidePolicy {
         let p = context.parameters;
         let vehicle = Vehicle::find(p.text("vehicle")?)?;
         let controller = match (p.text("controller")?, p.text("policy_file")?) {
-            ("mlp", "") => return Err("controller `mlp` needs a policy_file; or use controller `geometric`".into()),
+            ("mlp", "") => {
+                return Err("controller `mlp` needs a policy_file; or use controller `geometric`".into());
+            }
             ("mlp", path) => Controller::Mlp(load(path, &vehicle.name)?),
             _ => Controller::Geometric,
         };
@@ -146,7 +147,8 @@ impl GuidePolicy {
         let (v, w) = (&m.twist.twist.linear, &m.twist.twist.angular);
         let q = Quaternion::new(q.w, q.x, q.y, q.z);
         let sound = [p.x, p.y, p.z, v.x, v.y, v.z, w.x, w.y, w.z].iter().all(|x| x.is_finite());
-        if !sound || !((q.norm() - 1.0).abs() < 0.1) {
+        let unit = (q.norm() - 1.0).abs() < 0.1;
+        if !sound || !unit {
             return self.drop_message(ODOMETRY.name);
         }
         self.last_odometry = Some(now);
@@ -190,11 +192,17 @@ impl GuidePolicy {
 
     fn load_policy(&mut self, path: &str, out: &mut Outbox) -> sw::LoadPolicy_Response {
         if self.loading {
-            return sw::LoadPolicy_Response { success: false, message: "another policy is being loaded".into() };
+            return sw::LoadPolicy_Response {
+                success: false,
+                message: "another policy is being loaded".into(),
+            };
         }
         if path == "geometric" {
             self.controller = Controller::Geometric;
-            return sw::LoadPolicy_Response { success: true, message: "the geometric controller guides".into() };
+            return sw::LoadPolicy_Response {
+                success: true,
+                message: "the geometric controller guides".into(),
+            };
         }
         self.loading = true;
         let (path, vehicle) = (path.to_owned(), self.vehicle.name.clone());
@@ -203,7 +211,10 @@ impl GuidePolicy {
             simulated_duration: Span::from_millis(20),
             work: Box::new(move || Box::new(load(&path, &vehicle).map_err(|e| e.to_string()))),
         });
-        sw::LoadPolicy_Response { success: true, message: "it is loaded and verified now; the log says the result".into() }
+        sw::LoadPolicy_Response {
+            success: true,
+            message: "it is loaded and verified now; the log says the result".into(),
+        }
     }
 }
 

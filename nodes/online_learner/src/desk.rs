@@ -23,9 +23,22 @@ use crate::settings::Settings;
 const WINDOW: usize = 20;
 /// Columns of the metrics.
 const COLUMNS: [&str; 16] = [
-    "evaluation_return", "episodes", "environment_steps", "return_mean", "return_last", "episode_length", "guide_share",
-    "surrogate_slope", "lambda_bc", "curriculum_stage", "critic_loss", "actor_loss", "bc_loss", "q_mean",
-    "firing_rate", "policy_version",
+    "evaluation_return",
+    "episodes",
+    "environment_steps",
+    "return_mean",
+    "return_last",
+    "episode_length",
+    "guide_share",
+    "surrogate_slope",
+    "lambda_bc",
+    "curriculum_stage",
+    "critic_loss",
+    "actor_loss",
+    "bc_loss",
+    "q_mean",
+    "firing_rate",
+    "policy_version",
 ];
 
 /// One record of experience, checked for form but not for content.
@@ -108,7 +121,10 @@ pub struct Assignment {
 
 impl Desk {
     /// A new learner, or one that goes on from its run folder.
-    pub fn open(settings: &Settings, wall_time_s: f64) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub fn open(
+        settings: &Settings,
+        wall_time_s: f64,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut resumed = None;
         if let (Some(dir), true) = (&settings.run_dir, settings.resume) {
             for path in checkpoint::list(dir) {
@@ -128,8 +144,9 @@ impl Desk {
                 let mut trainer = Trainer::new(settings.config.clone(), settings.seed)?;
                 if let Some(path) = &settings.start_from {
                     let policy = Policy::load(path)?;
-                    let network =
-                        policy.network().ok_or_else(|| format!("start_from {}: no spiking policy", path.display()))?;
+                    let network = policy
+                        .network()
+                        .ok_or_else(|| format!("start_from {}: no spiking policy", path.display()))?;
                     trainer.start_from(network)?;
                 }
                 // Version 1 is what the policy node starts with; what is published is above it.
@@ -246,9 +263,9 @@ impl Desk {
         if self.progress.best_return.is_none_or(|best| score >= best) {
             self.progress.best_return = Some(score);
             if let Some(dir) = self.run_dir.clone() {
-                let saved = self.policy().and_then(|p| {
-                    p.save(&dir.join("policy.safetensors")).map_err(|e| e.to_string())
-                });
+                let saved = self
+                    .policy()
+                    .and_then(|p| p.save(&dir.join("policy.safetensors")).map_err(|e| e.to_string()));
                 if let Err(reason) = saved {
                     outcome.fatal = Some(reason);
                 }
@@ -287,7 +304,7 @@ impl Desk {
         let metadata = Metadata {
             return_mean: self.progress.evaluation_return,
             slope: Some(self.trainer.slope()),
-training_run: Some(self.run_name.clone()),
+            training_run: Some(self.run_name.clone()),
             ..Metadata::student(self.vehicle.clone())
         };
         Policy::spiking(self.trainer.policy().clone(), metadata).map_err(|e| e.to_string())

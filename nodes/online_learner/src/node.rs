@@ -1,8 +1,7 @@
 //! The learner's logic: queue experience, start jobs, publish what they bring.
 
 use spikewing_msgs::{
-    AnyMessage,
-    spikewing_msgs as sw,
+    AnyMessage, spikewing_msgs as sw,
     std_msgs::Header,
     std_srvs::{SetBool, SetBool_Response, Trigger, Trigger_Response},
 };
@@ -84,7 +83,10 @@ impl OnlineLearner {
         if self.queue.len() >= QUEUE_LIMIT {
             self.dropped += 1;
             if self.dropped.is_power_of_two() {
-                tracing::warn!(dropped = self.dropped, "experience comes faster than it is learned from; records are dropped");
+                tracing::warn!(
+                    dropped = self.dropped,
+                    "experience comes faster than it is learned from; records are dropped"
+                );
             }
             return;
         }
@@ -100,7 +102,12 @@ impl OnlineLearner {
         // NaN is how the supervisor says that there was no fresh guide.
         let advice = m.guide_action.iter().all(|v| v.is_finite()).then_some(m.guide_action);
         let step_record = Step { observation: m.observation, action: m.action, source, advice, end };
-        self.queue.push(Record { actor: m.actor_id.clone(), episode: m.episode_id, step: m.step, step_record });
+        self.queue.push(Record {
+            actor: m.actor_id.clone(),
+            episode: m.episode_id,
+            step: m.step,
+            step_record,
+        });
         self.received += 1;
         if self.received > self.settings.start_steps {
             self.budget += self.settings.update_ratio;
@@ -204,7 +211,10 @@ impl OnlineLearner {
     }
 
     fn publish_status(&self, now: Time, out: &mut Outbox) {
-        out.publish(&STATUS, sw::LearnerStatus { header: Header::new(now.to_msg(), ""), ..self.status.clone() });
+        out.publish(
+            &STATUS,
+            sw::LearnerStatus { header: Header::new(now.to_msg(), ""), ..self.status.clone() },
+        );
     }
 
     fn publish_jump_start(&mut self, now: Time, out: &mut Outbox) {
@@ -258,7 +268,8 @@ impl Node for OnlineLearner {
     fn on_request(&mut self, now: Time, request: &Request<'_>, out: &mut Outbox) -> Option<AnyMessage> {
         if let Some(request) = request.on(&PAUSE) {
             self.paused = request.data;
-            let message = if self.paused { "paused: experience is kept, nothing is learned" } else { "learning" };
+            let message =
+                if self.paused { "paused: experience is kept, nothing is learned" } else { "learning" };
             return Some(SetBool_Response { success: true, message: message.into() }.into());
         }
         request.on(&CHECKPOINT)?;
@@ -282,7 +293,9 @@ impl Node for OnlineLearner {
             }
             Ok(Err(_)) => out.finish(Finish::Failure("the learner's job brought nothing back".into())),
             Err(panic) => {
-                let text = format!("the learner failed: {panic}; start again with `resume`, it goes on from its checkpoint");
+                let text = format!(
+                    "the learner failed: {panic}; start again with `resume`, it goes on from its checkpoint"
+                );
                 out.finish(Finish::Failure(text));
             }
         }

@@ -132,7 +132,11 @@ impl Settings {
             critic_steps: p.count("critic_steps")?,
             replay_steps: p.count("replay_steps")?,
             updates_per_epoch: count("updates_per_epoch")?,
-            cloning: Cloning { start: p.float("bc.start")?, decay: p.float("bc.decay")?, floor: p.float("bc.floor")? },
+            cloning: Cloning {
+                start: p.float("bc.start")?,
+                decay: p.float("bc.decay")?,
+                floor: p.float("bc.floor")?,
+            },
             cloning_target: match p.text("bc.target")? {
                 "applied" => CloningTarget::Applied,
                 _ => CloningTarget::Guide,

@@ -6,14 +6,14 @@ use spikewing_runtime::{Span, Time};
 const SAME: Span = Span::from_millis(500);
 
 /// Offset between the clocks: the smallest delay seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct ClockMap {
     offset: Option<Span>,
 }
 
 impl ClockMap {
     /// The node's time of a PX4 stamp that arrived `now`.
-    pub fn to_node(&mut self, px4_us: u64, now: Time) -> Time {
+    pub fn node_time(&mut self, px4_us: u64, now: Time) -> Time {
         if px4_us == 0 {
             return now;
         }
@@ -26,9 +26,7 @@ impl ClockMap {
         // A message is never earlier than its stamp, so the smallest difference is the nearest to the true offset; one
         // that is far away means that a clock was set.
         let offset = match self.offset {
-            Some(known)
-                if (apart.nanoseconds() - known.nanoseconds()).abs() < SAME.nanoseconds() =>
-            {
+            Some(known) if (apart.nanoseconds() - known.nanoseconds()).abs() < SAME.nanoseconds() => {
                 known.min(apart)
             }
             _ => apart,

@@ -17,8 +17,8 @@ pub mod px4;
 
 use nalgebra::{Matrix3, Vector3};
 use spikewing_msgs::{
-    AnyMessage, geometry_msgs, nav_msgs::Odometry, px4_msgs, ros_gz_interfaces, sensor_msgs::Imu, spikewing_msgs as sw,
-    std_msgs::Header,
+    AnyMessage, geometry_msgs, nav_msgs::Odometry, px4_msgs, ros_gz_interfaces, sensor_msgs::Imu,
+    spikewing_msgs as sw, std_msgs::Header,
 };
 use spikewing_runtime::{
     Context, Declaration, Node, NodeKind, Outbox, Parameters, Received, Span, Time,
@@ -183,7 +183,15 @@ impl Bridge {
         }
     }
 
-    fn on_status(&mut self, now: Time, armed: bool, nav_state: u8, failsafe: bool, preflight_ok: bool, out: &mut Outbox) {
+    fn on_status(
+        &mut self,
+        now: Time,
+        armed: bool,
+        nav_state: u8,
+        failsafe: bool,
+        preflight_ok: bool,
+        out: &mut Outbox,
+    ) {
         self.seen.status = Some(now);
         self.seen.armed = armed;
         self.seen.offboard = nav_state == px4::OFFBOARD;
@@ -229,7 +237,8 @@ impl Bridge {
             frames::finite(&m.angular_velocity),
             frames::quaternion_from_px4(&m.q),
         ) else {
-            return self.drop_message(px4::VEHICLE_ODOMETRY, "a number is not finite or the quaternion is none");
+            return self
+                .drop_message(px4::VEHICLE_ODOMETRY, "a number is not finite or the quaternion is none");
         };
         if m.pose_frame != O::POSE_FRAME_NED {
             return self.drop_message(px4::VEHICLE_ODOMETRY, "the pose is not in NED (pose_frame 1)");
@@ -239,17 +248,24 @@ impl Bridge {
             O::VELOCITY_FRAME_NED => orientation.inverse_transform_vector(&frames::world(&velocity)),
             O::VELOCITY_FRAME_BODY_FRD => frames::body(&velocity),
             _ => {
-                return self.drop_message(px4::VEHICLE_ODOMETRY, "the velocity is neither in NED (1) nor body FRD (3)");
+                return self.drop_message(
+                    px4::VEHICLE_ODOMETRY,
+                    "the velocity is neither in NED (1) nor body FRD (3)",
+                );
             }
         };
         self.position_ned = position;
         let position = frames::world(&position);
-        let stamp = self.clock.to_node(m.timestamp_sample, now);
+        let stamp = self.clock.node_time(m.timestamp_sample, now);
         let mut message = Odometry { header: Header::new(stamp.to_msg(), "map"), ..Default::default() };
         message.child_frame_id = "base_link".into();
         message.pose.pose.position = geometry_msgs::Point::new(position.x, position.y, position.z);
-        message.pose.pose.orientation =
-            geometry_msgs::Quaternion { x: orientation.i, y: orientation.j, z: orientation.k, w: orientation.w };
+        message.pose.pose.orientation = geometry_msgs::Quaternion {
+            x: orientation.i,
+            y: orientation.j,
+            z: orientation.k,
+            w: orientation.w,
+        };
         let rates = frames::body(&rates);
         message.twist.twist.linear =
             geometry_msgs::Vector3::new(velocity_body.x, velocity_body.y, velocity_body.z);
@@ -271,14 +287,13 @@ impl Bridge {
     }
 
     fn on_sensors(&mut self, now: Time, m: &px4_msgs::SensorCombined, out: &mut Outbox) {
-        let (Some(gyro), Some(force)) =
-            (frames::finite(&m.gyro_rad), frames::finite(&m.accelerometer_m_s2))
+        let (Some(gyro), Some(force)) = (frames::finite(&m.gyro_rad), frames::finite(&m.accelerometer_m_s2))
         else {
             return self.drop_message(px4::SENSOR_COMBINED, "a number is not finite");
         };
         let (gyro, force) = (frames::body(&gyro), frames::body(&force));
-        let mut message = Imu::default();
-        message.header = Header::new(self.clock.to_node(m.timestamp, now).to_msg(), "base_link");
+        let stamp = self.clock.node_time(m.timestamp, now);
+        let mut message = Imu { header: Header::new(stamp.to_msg(), "base_link"), ..Default::default() };
         // Not measured by a gyro and an accelerometer.
         message.orientation_covariance[0] = -1.0;
         message.angular_velocity = geometry_msgs::Vector3::new(gyro.x, gyro.y, gyro.z);
@@ -387,7 +402,8 @@ impl Node for Bridge {
     fn on_response(&mut self, _now: Time, response: &Response<'_>, _out: &mut Outbox) {
         match response.on(&SET_POSE) {
             Some(Ok(answer)) if !answer.success => {
-                self.offboard.note(format!("the simulator did not move `{}`; is that its name there?", self.entity));
+                self.offboard
+                    .note(format!("the simulator did not move `{}`; is that its name there?", self.entity));
             }
             Some(Err(reason)) => self.offboard.note(format!("no reset: {reason}")),
             _ => {}

@@ -185,7 +185,8 @@ impl Offboard {
             return;
         }
         let result = match ack.result {
-            VehicleCommandAck::VEHICLE_CMD_RESULT_ACCEPTED | VehicleCommandAck::VEHICLE_CMD_RESULT_IN_PROGRESS => return,
+            VehicleCommandAck::VEHICLE_CMD_RESULT_ACCEPTED
+            | VehicleCommandAck::VEHICLE_CMD_RESULT_IN_PROGRESS => return,
             VehicleCommandAck::VEHICLE_CMD_RESULT_TEMPORARILY_REJECTED => "temporarily rejected",
             VehicleCommandAck::VEHICLE_CMD_RESULT_DENIED => "denied",
             VehicleCommandAck::VEHICLE_CMD_RESULT_UNSUPPORTED => "unsupported",

@@ -45,7 +45,8 @@ pub const STATUS_V1: Input<px4_msgs::VehicleStatus> =
 pub const STATUS_V4: Input<px4_msgs::VehicleStatusV4> =
     Input::new("/fmu/out/vehicle_status_v4", Qos::sensor(5));
 /// Acknowledgements, name up to 1.17.
-pub const ACK: Input<px4_msgs::VehicleCommandAck> = Input::new("/fmu/out/vehicle_command_ack", Qos::sensor(5));
+pub const ACK: Input<px4_msgs::VehicleCommandAck> =
+    Input::new("/fmu/out/vehicle_command_ack", Qos::sensor(5));
 /// Acknowledgements, name from 1.18.
 pub const ACK_V1: Input<px4_msgs::VehicleCommandAck> =
     Input::new("/fmu/out/vehicle_command_ack_v1", Qos::sensor(5));

@@ -165,7 +165,13 @@ impl Autopilot {
     }
 
     /// Time goes on. `landed`: the vehicle stands on the ground with its motors idle. Returns who commands the motors.
-    pub fn update(&mut self, now: Time, landed: bool, disarm_landed: Span, disarm_preflight: Span) -> Control {
+    pub fn update(
+        &mut self,
+        now: Time,
+        landed: bool,
+        disarm_landed: Span,
+        disarm_preflight: Span,
+    ) -> Control {
         if landed {
             self.landed_since.get_or_insert(now);
         } else {

@@ -11,14 +11,14 @@
 //! is refused.
 
 pub mod autopilot;
-mod settings;
 pub mod sensors;
+mod settings;
 
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use spikewing_guide_policy::geometric::Geometric;
-use spikewing_msgs::{AnyMessage, px4_msgs, rosgraph_msgs::Clock, ros_gz_interfaces};
+use spikewing_msgs::{AnyMessage, px4_msgs, ros_gz_interfaces, rosgraph_msgs::Clock};
 use spikewing_px4_bridge::{
     frames,
     px4::{self, Release},
@@ -34,12 +34,14 @@ use autopilot::{Autopilot, Control};
 use sensors::{Sensors, normal};
 use settings::Settings;
 
-const HEARTBEAT: Input<px4_msgs::OffboardControlMode> = Input::new(px4::OFFBOARD_CONTROL_MODE, Qos::sensor(1));
+const HEARTBEAT: Input<px4_msgs::OffboardControlMode> =
+    Input::new(px4::OFFBOARD_CONTROL_MODE, Qos::sensor(1));
 const COMMAND: Input<px4_msgs::VehicleCommand> = Input::new(px4::VEHICLE_COMMAND, Qos::sensor(5));
 const MOTORS: Input<px4_msgs::ActuatorMotors> = Input::new(px4::ACTUATOR_MOTORS, Qos::sensor(1));
 const ODOMETRY: Output<px4_msgs::VehicleOdometry> = Output::new(px4::VEHICLE_ODOMETRY, Qos::px4_out(5));
 const SENSORS: Output<px4_msgs::SensorCombined> = Output::new(px4::SENSOR_COMBINED, Qos::px4_out(5));
-const LANDED: Output<px4_msgs::VehicleLandDetected> = Output::new(px4::VEHICLE_LAND_DETECTED, Qos::px4_out(5));
+const LANDED: Output<px4_msgs::VehicleLandDetected> =
+    Output::new(px4::VEHICLE_LAND_DETECTED, Qos::px4_out(5));
 const CLOCK: Output<Clock> = Output::new("/clock", Qos::sensor(1));
 const SET_POSE: Server<ros_gz_interfaces::SetEntityPose> = Server::new("set_entity_pose");
 
@@ -152,7 +154,10 @@ impl Simulator {
                     setpoint.z = (setpoint.z - LAND_SPEED * dt_s).max(-0.3);
                 }
                 self.own_setpoint = Some(setpoint);
-                if control == Control::Land && self.state.position.z <= 1e-3 && self.state.velocity.norm() < 0.05 {
+                if control == Control::Land
+                    && self.state.position.z <= 1e-3
+                    && self.state.velocity.norm() < 0.05
+                {
                     // Touch-down: PX4 takes the thrust away, and then disarms.
                     return [-1.0; 4];
                 }
@@ -396,7 +401,9 @@ impl Node for Simulator {
         if sound {
             self.place(position, UnitQuaternion::new_normalize(quaternion));
         } else {
-            tracing::warn!("set_entity_pose: the pose is not finite or its quaternion not of unit length; refused");
+            tracing::warn!(
+                "set_entity_pose: the pose is not finite or its quaternion not of unit length; refused"
+            );
         }
         Some(ros_gz_interfaces::SetEntityPose_Response { success: sound }.into())
     }

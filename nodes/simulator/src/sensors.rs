@@ -68,7 +68,12 @@ impl Sensors {
     }
 
     /// Takes the truth of now and returns the measurements that are due, with the time at which they held.
-    pub fn odometry(&mut self, now: Time, truth: &State, rng: &mut Xoshiro256PlusPlus) -> Option<(Time, State)> {
+    pub fn odometry(
+        &mut self,
+        now: Time,
+        truth: &State,
+        rng: &mut Xoshiro256PlusPlus,
+    ) -> Option<(Time, State)> {
         let n = &self.noise;
         let mut seen = *truth;
         seen.position += normal(rng) * n.position_m;

@@ -35,7 +35,9 @@ pub struct Settings {
 
 /// The declared parameters.
 pub fn declare() -> Vec<Declaration> {
-    let noise = |name, default: f64, unit, text| Declaration::float(name, default).range(0.0, 10.0).unit(unit).describe(text);
+    let noise = |name, default: f64, unit, text| {
+        Declaration::float(name, default).range(0.0, 10.0).unit(unit).describe(text)
+    };
     vec![
         Declaration::text("vehicle", "crazyflie")
             .describe("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file."),

@@ -136,7 +136,10 @@ impl SnnPolicy {
         let Some(observation) = observe(m, &self.setpoint) else {
             self.dropped += 1;
             if self.dropped.is_power_of_two() {
-                tracing::warn!(dropped = self.dropped, "odometry: a number is not finite; no command is given");
+                tracing::warn!(
+                    dropped = self.dropped,
+                    "odometry: a number is not finite; no command is given"
+                );
             }
             return;
         };
@@ -227,7 +230,11 @@ impl SnnPolicy {
                 self.losses.pop_front();
             }
             if self.losses.len() >= self.settings.rollback_after as usize && self.previous.is_some() {
-                tracing::warn!(version = self.active.version, "the policy lost authority {} times", self.losses.len());
+                tracing::warn!(
+                    version = self.active.version,
+                    "the policy lost authority {} times",
+                    self.losses.len()
+                );
                 let _ = self.roll_back();
             }
         }
@@ -307,7 +314,8 @@ impl SnnPolicy {
         };
         let version = self.newest_version() + 1;
         self.propose(origin, version, out);
-        let message = "it is verified now, then runs in shadow; policy/status says when it flies or why not".to_owned();
+        let message =
+            "it is verified now, then runs in shadow; policy/status says when it flies or why not".to_owned();
         sw::SwapPolicy_Response { success: true, message, version }
     }
 
@@ -380,7 +388,8 @@ fn observe(m: &Odometry, setpoint: &Vector3<f64>) -> Option<Observation> {
     let (v, w) = (&m.twist.twist.linear, &m.twist.twist.angular);
     let q = Quaternion::new(q.w, q.x, q.y, q.z);
     let sound = [p.x, p.y, p.z, v.x, v.y, v.z, w.x, w.y, w.z].iter().all(|x| x.is_finite());
-    if !sound || !((q.norm() - 1.0).abs() < 0.1) {
+    let unit = (q.norm() - 1.0).abs() < 0.1;
+    if !sound || !unit {
         return None;
     }
     let orientation = UnitQuaternion::new_normalize(q);

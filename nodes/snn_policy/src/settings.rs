@@ -90,7 +90,8 @@ impl Settings {
                 };
                 let policy = Policy::from_bytes_verified(&bytes, &requirements)
                     .map_err(|e| format!("policy_file {path}: {e}"))?;
-                let network = policy.network().ok_or_else(|| format!("policy_file {path}: no spiking policy"))?;
+                let network =
+                    policy.network().ok_or_else(|| format!("policy_file {path}: no spiking policy"))?;
                 (network.clone(), sha256(&bytes))
             }
         };

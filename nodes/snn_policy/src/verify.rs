@@ -73,7 +73,8 @@ impl Demands {
             trusted_keys: self.trusted_keys.clone(),
             ..Requirements::student()
         };
-        let policy = Policy::from_bytes_verified(&bytes, &requirements).map_err(|e| format!("{words}: {e}"))?;
+        let policy =
+            Policy::from_bytes_verified(&bytes, &requirements).map_err(|e| format!("{words}: {e}"))?;
         let network = policy.network().ok_or_else(|| format!("{words}: it is no spiking policy"))?;
         Ok(Verified { version, flight: Flight::new(network), sha256: sha256(&bytes), origin: words })
     }

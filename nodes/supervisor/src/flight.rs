@@ -2,7 +2,11 @@
 
 use nalgebra::Vector3;
 use spikewing_msgs::{
-    AnyMessage, geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header, std_srvs::{Trigger, Trigger_Request, Trigger_Response},
+    AnyMessage, geometry_msgs,
+    nav_msgs::Odometry,
+    spikewing_msgs as sw,
+    std_msgs::Header,
+    std_srvs::{Trigger, Trigger_Request, Trigger_Response},
 };
 use spikewing_runtime::{
     Context, Node, Outbox, Parameters, Received, Span, Time,
@@ -54,8 +58,14 @@ enum Phase {
     Student,
     /// The guide brings the vehicle back.
     Recover,
-    Land { from: Vector3<f64>, since: Time, still_since: Option<Time> },
-    Hold { at: Vector3<f64> },
+    Land {
+        from: Vector3<f64>,
+        since: Time,
+        still_since: Option<Time>,
+    },
+    Hold {
+        at: Vector3<f64>,
+    },
 }
 
 impl Phase {
@@ -296,7 +306,11 @@ impl Supervisor {
             Phase::Student => {
                 if let Err(reason) = self.student_fit(now) {
                     self.takeovers += 1;
-                    tracing::warn!(episode = self.episode_id, step = episode.step, "the guide takes over: {reason}");
+                    tracing::warn!(
+                        episode = self.episode_id,
+                        step = episode.step,
+                        "the guide takes over: {reason}"
+                    );
                     self.end_episode(now, EndKind::Truncated, out);
                     self.enter(now, Phase::Recover, reason, out);
                 }
@@ -457,7 +471,8 @@ impl Supervisor {
             }
             _ => return,
         };
-        let mut message = geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
+        let mut message =
+            geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
         message.pose.position = geometry_msgs::Point::new(target.x, target.y, target.z);
         out.publish(&GUIDE_SETPOINT, message);
     }

@@ -1,5 +1,7 @@
 //! A node made of closures, and a thread that runs it over DDS.
 
+#![allow(clippy::unwrap_used, reason = "a failed test should say where")]
+
 use std::{
     sync::{
         Arc,

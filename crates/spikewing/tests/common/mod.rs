@@ -1,6 +1,10 @@
 //! The seven nodes composed, for tests.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "shared by several tests, and a failed one should say where")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared by several tests, and a failed one should say where"
+)]
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
@@ -135,5 +139,11 @@ pub fn run(composition: Composition<'_>, seconds: f64) -> Report {
 }
 
 pub const ALL: [&str; 7] = [
-    "simulator", "px4_bridge", "state_estimator", "guide_policy", "snn_policy", "supervisor", "online_learner",
+    "simulator",
+    "px4_bridge",
+    "state_estimator",
+    "guide_policy",
+    "snn_policy",
+    "supervisor",
+    "online_learner",
 ];

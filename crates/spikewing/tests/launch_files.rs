@@ -1,0 +1,135 @@
+//! The launch files that ship: they can be read, start nodes that exist, and set only what those nodes take.
+
+#![allow(clippy::unwrap_used, reason = "a failed test should say where")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use spikewing_runtime::{
+    NodeKind, NodeOptions,
+    args::{self, Setting},
+    launch::{self, Launch},
+    parameter_file,
+};
+
+const NODES: [&NodeKind; 7] = [
+    &spikewing_simulator::NODE,
+    &spikewing_px4_bridge::NODE,
+    &spikewing_state_estimator::NODE,
+    &spikewing_guide_policy::NODE,
+    &spikewing_snn_policy::NODE,
+    &spikewing_supervisor::NODE,
+    &spikewing_online_learner::NODE,
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn launch_files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root().join("launch")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    files
+}
+
+/// With an answer to every argument that has no default.
+fn read(file: &Path) -> Launch {
+    let given: Vec<(String, String)> = if file.ends_with("drone.launch.yaml") {
+        vec![("policy".into(), "/some/policy.safetensors".into())]
+    } else {
+        Vec::new()
+    };
+    launch::read(file, &given).unwrap()
+}
+
+fn options(node: &launch::LaunchNode) -> NodeOptions {
+    let kind = NODES.iter().find(|k| k.name == node.exec).unwrap_or_else(|| panic!("no node {}", node.exec));
+    let mut options = NodeOptions::of(kind);
+    options.name.clone_from(&node.name);
+    options.namespace.clone_from(&node.namespace);
+    options.remaps.clone_from(&node.remaps);
+    for setting in &node.settings {
+        args::apply(&mut options, setting).unwrap();
+    }
+    options
+}
+
+#[test]
+fn every_node_takes_what_is_set() {
+    for file in launch_files() {
+        let launch = read(&file);
+        assert!(launch.nodes.len() >= 5, "{}", file.display());
+        for node in &launch.nodes {
+            options(node);
+        }
+    }
+}
+
+#[test]
+fn names_for_all_nodes_are_known_to_one_of_the_launch() {
+    for file in launch_files() {
+        let launch = read(&file);
+        let known: Vec<&str> = launch
+            .nodes
+            .iter()
+            .filter_map(|n| NODES.iter().find(|k| k.name == n.exec))
+            .flat_map(|k| (k.declare)().into_iter().map(|d| d.name))
+            .chain(["use_sim_time"])
+            .collect();
+        for node in &launch.nodes {
+            for setting in &node.settings {
+                let Setting::File(path) = setting else { continue };
+                for a in parameter_file::assignments(path, &format!("/{}", node.name)).unwrap() {
+                    assert!(known.contains(&a.name.as_str()), "{}: {}", path.display(), a.name);
+                }
+            }
+        }
+    }
+}
+
+/// The keys that `ros2 launch` cannot do without.
+#[test]
+fn every_node_names_its_package() {
+    for file in launch_files() {
+        let yaml: serde_yaml::Value = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let entries = yaml["launch"].as_sequence().unwrap();
+        for node in entries.iter().filter_map(|e| e.get("node")) {
+            assert_eq!(node["pkg"].as_str(), Some("spikewing"), "{}: {node:?}", file.display());
+        }
+    }
+}
+
+/// What must hold on a real drone, whatever a simulation is set to.
+#[test]
+fn a_real_drone_is_not_armed_reset_or_clocked_by_a_simulation() {
+    let launch = read(&root().join("launch/drone.launch.yaml"));
+    assert!(launch.nodes.iter().all(|n| n.exec != "simulator" && n.exec != "online_learner"));
+    for node in &launch.nodes {
+        let options = options(node);
+        assert!(!options.use_sim_time, "{}", node.name);
+        if node.exec == "supervisor" {
+            assert!(!options.parameters.boolean("auto_arm").unwrap());
+            assert!(!options.parameters.boolean("reset_each_episode").unwrap());
+            assert_eq!(options.parameters.text("on_violation").unwrap(), "recover");
+        }
+    }
+    // Without a policy it does not start.
+    let error = launch::read(&root().join("launch/drone.launch.yaml"), &[]).unwrap_err().to_string();
+    assert!(error.contains("policy:=VALUE"), "{error}");
+}
+
+#[test]
+fn gazebo_keeps_the_time_of_every_node() {
+    let launch = read(&root().join("launch/px4_gazebo.launch.yaml"));
+    for node in &launch.nodes {
+        let options = options(node);
+        assert!(options.use_sim_time, "{}", node.name);
+        if node.exec == "px4_bridge" {
+            assert_eq!(options.resolve("set_entity_pose"), "/world/default/set_pose");
+        }
+    }
+}
