@@ -249,14 +249,14 @@ mod tests {
         let mut critic = Critic::random(&mut rng);
         let mut adam = CriticAdam::new(1e-3);
         let mut losses = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..800 {
             let x = inputs(64, &mut rng);
             let y = x.chunks_exact(INPUTS).map(|r| r[0] - 2.0 * r[PRIVILEGED] * r[PRIVILEGED]).collect();
             let gradients = critic.gradients(x, y).unwrap();
             losses.push(gradients.loss);
             adam.step(&mut critic, &gradients);
         }
-        assert!(losses[199] < 0.2 * losses[0], "{} {}", losses[0], losses[199]);
+        assert!(losses[799] < 0.3 * losses[0], "{} {}", losses[0], losses[799]);
     }
 
     #[test]

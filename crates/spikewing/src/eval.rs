@@ -144,7 +144,7 @@ pub fn evaluate(policy: &str, evaluation: &Evaluation) -> Result<Report, Failure
     if policy == "geometric" {
         return Ok(Report::new(fly(evaluation, &mut guide.clone()), None));
     }
-    let loaded = Policy::load(&PathBuf::from(policy))?;
+    let loaded = Policy::load(&PathBuf::from(policy)).map_err(|e| format!("{policy}: {e}"))?;
     Ok(match loaded.model() {
         Model::Spiking(network) => {
             let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: WARMUP_STEPS };

@@ -57,7 +57,7 @@ impl PolicyArgs {
             Action::Verify { file, vehicle, keys } => {
                 let trusted_keys =
                     keys.iter().map(|k| PublicKey::from_hex(k)).collect::<Result<Vec<_>, _>>()?;
-                let policy = Policy::load(file)?;
+                let policy = load(file)?;
                 policy
                     .verify(&Requirements { vehicle: vehicle.clone(), trusted_keys, ..Requirements::none() })
                     .map_err(|e| format!("{}: {e}", file.display()))?;
@@ -72,7 +72,7 @@ impl PolicyArgs {
                 let text =
                     std::fs::read_to_string(key_file).map_err(|e| format!("{}: {e}", key_file.display()))?;
                 let key = SecretKey::from_hex(text.trim())?;
-                let mut policy = Policy::load(file)?;
+                let mut policy = load(file)?;
                 policy.sign(&key);
                 policy.save(file)?;
                 if let Some(signature) = policy.signature() {
@@ -85,7 +85,7 @@ impl PolicyArgs {
 }
 
 fn inspect(file: &Path, as_json: bool) -> Result<(), Failure> {
-    let policy = Policy::load(file)?;
+    let policy = load(file)?;
     let (m, model) = (&policy.metadata, policy.model());
     let widths: Vec<String> = model.widths().iter().map(ToString::to_string).collect();
     let (operations, kind) = match model {
@@ -122,4 +122,9 @@ fn inspect(file: &Path, as_json: bool) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// An error of a policy file names the file.
+fn load(file: &Path) -> Result<Policy, Failure> {
+    Policy::load(file).map_err(|e| format!("{}: {e}", file.display()).into())
 }

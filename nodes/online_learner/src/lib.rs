@@ -1,6 +1,6 @@
 //! `online_learner`: learns from what is flown, and publishes weights.
 //!
-//! In: `experience`. Out: `policy/update`, `learner/status`, `learner/jump_start`. Serves `~/pause`, `~/checkpoint`.
+//! In: `experience`, `policy/status` (the version that flies). Out: `policy/update`, `learner/status`, `learner/jump_start`. Serves `~/pause`, `~/checkpoint`.
 //!
 //! The node only queues experience; learning, and all files, are the business of a job on another thread that owns the
 //! learner while it works. In composed runs a job's result arrives at a fixed simulated time, so that runs repeat.

@@ -18,6 +18,7 @@ use crate::{
 };
 
 const EXPERIENCE: Input<sw::Experience> = Input::new("experience", Qos::reliable(1000));
+const POLICY: Input<sw::PolicyStatus> = Input::new("policy/status", Qos::latched());
 const UPDATE: Output<sw::PolicyUpdate> = Output::new("policy/update", Qos::latched());
 const STATUS: Output<sw::LearnerStatus> = Output::new("learner/status", Qos::reliable(10));
 const JUMP_START: Output<sw::JumpStart> = Output::new("learner/jump_start", Qos::latched());
@@ -44,6 +45,7 @@ pub struct OnlineLearner {
     received: u64,
     dropped: u64,
     refused: u64,
+    flying_version: u64,
     jump_start: Option<u32>,
     paused: bool,
     checkpoint_asked: bool,
@@ -69,6 +71,7 @@ impl OnlineLearner {
             received,
             dropped: 0,
             refused: 0,
+            flying_version: 0,
             jump_start: None,
             paused: false,
             checkpoint_asked: false,
@@ -126,6 +129,7 @@ impl OnlineLearner {
         }
         let Some(mut desk) = self.desk.take() else { return };
         let updates = if learn { per_job } else { 0 };
+        desk.progress.policy_version = desk.progress.policy_version.max(self.flying_version);
         if !free_running {
             self.budget -= updates as f64;
         }
@@ -241,6 +245,7 @@ impl Node for OnlineLearner {
     fn interface(&self) -> Interface {
         Interface::new()
             .input(&EXPERIENCE)
+            .input(&POLICY)
             .output(&UPDATE)
             .output(&STATUS)
             .output(&JUMP_START)
@@ -257,6 +262,9 @@ impl Node for OnlineLearner {
     fn on_message(&mut self, now: Time, message: &Received<'_>, out: &mut Outbox) {
         if let Some(m) = message.on(&EXPERIENCE) {
             self.on_experience(now, m, out);
+        } else if let Some(m) = message.on(&POLICY) {
+            // After a crash the student flies a version that is newer than the last checkpoint.
+            self.flying_version = self.flying_version.max(m.active_version).max(m.shadow_version);
         }
     }
 
