@@ -13,6 +13,8 @@ pub mod parameter;
 pub mod parameter_file;
 pub mod port;
 pub mod process;
+#[cfg(feature = "r2r")]
+pub mod r2r;
 pub mod rosout;
 pub mod time;
 
