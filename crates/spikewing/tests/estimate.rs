@@ -71,8 +71,11 @@ fn the_estimate_beats_the_measurements() {
     for kind in NODES.into_iter().filter(|kind| ALL[..6].contains(&kind.name)) {
         let options = options(kind, "hover.yaml", &settings);
         if kind.name == "simulator" {
-            let context =
-                Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
+            let context = Context {
+                parameters: &options.parameters,
+                name: &options.name,
+                namespace: &options.namespace,
+            };
             let told = Told { inner: Simulator::new(&context).unwrap(), truth: Arc::clone(&truth) };
             composition.add_node(Box::new(told), &options).unwrap();
         } else {
@@ -97,7 +100,9 @@ fn the_estimate_beats_the_measurements() {
         for m in messages {
             let stamp = Time::from(&m.header.stamp);
             // After take-off, when the filter has settled.
-            let Some((_, state)) = truth.iter().find(|(at, _)| *at == stamp && at.seconds() > 10.0) else { continue };
+            let Some((_, state)) = truth.iter().find(|(at, _)| *at == stamp && at.seconds() > 10.0) else {
+                continue;
+            };
             for (sum, e) in sums.iter_mut().zip(errors(m, state)) {
                 *sum += e;
             }

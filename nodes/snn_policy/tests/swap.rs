@@ -57,7 +57,12 @@ impl Rig {
         let context =
             Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
         let node = (NODE.build)(&context).unwrap();
-        Self { node, out: Outbox::new(), now: Time::from_nanoseconds(1_000_000_000), status: Default::default() }
+        Self {
+            node,
+            out: Outbox::new(),
+            now: Time::from_nanoseconds(1_000_000_000),
+            status: Default::default(),
+        }
     }
 
     fn message<M: Message>(&mut self, port: &str, message: M) {
@@ -165,7 +170,10 @@ fn the_shadow_is_warm_when_it_takes_over() {
 #[test]
 fn the_control_tick_allocates_nothing_even_while_weights_are_swapped() {
     let mut rig = Rig::new(&[("exploration_noise", Value::Float(0.1))]);
-    rig.message("authority", sw::Authority { state: sw::Authority::STUDENT, episode_id: 1, ..Default::default() });
+    rig.message(
+        "authority",
+        sw::Authority { state: sw::Authority::STUDENT, episode_id: 1, ..Default::default() },
+    );
     rig.tick(0.0);
     rig.message("policy/update", update(2, policy(3).to_bytes()));
     for k in 0..80 {
