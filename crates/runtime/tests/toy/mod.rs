@@ -91,6 +91,7 @@ impl Running {
         Self { stop, thread: Some(thread) }
     }
 
+    #[allow(dead_code, reason = "no test file needs them all")]
     pub fn join(mut self) -> Finish {
         self.thread.take().unwrap().join().unwrap().unwrap()
     }
