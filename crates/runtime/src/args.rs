@@ -252,7 +252,7 @@ mod tests {
         }
         let declare =
             || vec![Declaration::float("rate", 100.0).range(1.0, 1000.0).unit("Hz").describe("How often.")];
-        NodeKind { name: "toy", about: "A toy.", declare, build }
+        NodeKind { name: "toy", about: "A toy.", urgency: crate::node::Urgency::Background, declare, build }
     }
 
     fn run(arguments: &str) -> Result<NodeOptions, ArgsError> {

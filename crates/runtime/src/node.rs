@@ -13,6 +13,7 @@ use std::any::Any;
 
 use spikewing_msgs::{AnyMessage, Message, Service};
 
+pub use crate::host::priority::Urgency;
 use crate::{
     parameter::Parameters,
     port::{Client, Input, Interface, Output, Server},
@@ -263,6 +264,8 @@ pub struct NodeKind {
     pub name: &'static str,
     /// One line on what it does.
     pub about: &'static str,
+    /// What is lost when it comes late.
+    pub urgency: Urgency,
     /// The parameters it takes.
     pub declare: fn() -> Vec<crate::parameter::Declaration>,
     /// Makes one from resolved parameters.

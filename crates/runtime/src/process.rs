@@ -11,6 +11,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 use crate::{
     NodeKind, NodeOptions,
     args::{self, Parsed},
+    host::priority::{self, Granted},
     local::{StopFlag, chain},
     node::Finish,
 };
@@ -97,6 +98,12 @@ pub const NO_R2R: &str = "this build has no r2r transport: build with `--feature
 /// else over DDS.
 fn carried(kind: &NodeKind, options: &NodeOptions) -> Result<Finish, crate::node::BuildError> {
     let stop = stop_flag()?;
+    match priority::take(kind.urgency)? {
+        Granted::RealTime => tracing::debug!(node = options.full_name(), "scheduled in real time"),
+        Granted::Ordinary(why) => {
+            tracing::debug!(node = options.full_name(), "not scheduled in real time: {why}")
+        }
+    }
     // Whoever asks for r2r by name must not get another transport without a word.
     if !HAS_R2R && std::env::var("SPIKEWING_TRANSPORT").is_ok_and(|t| t == "r2r") {
         return Err(NO_R2R.into());

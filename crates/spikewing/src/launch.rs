@@ -14,7 +14,7 @@ use spikewing_runtime::{
     args::{self, Setting},
     launch::{self, LaunchNode},
     local::Composition,
-    node::{BuildError, Context, Node},
+    node::{BuildError, Context, Node, Urgency},
     parameter::{ParameterError, Value},
     parameter_file,
     port::{Input, Interface, Qos},
@@ -333,6 +333,7 @@ struct Monitor {
 const MONITOR: NodeKind = NodeKind {
     name: "launch_monitor",
     about: "Shows the progress of a launch",
+    urgency: Urgency::Background,
     declare: Vec::new,
     build: |_: &Context<'_>| -> Result<Box<dyn Node>, BuildError> { Ok(Box::new(Monitor::default())) },
 };

@@ -14,12 +14,13 @@ mod node;
 
 pub use node::{GuidePolicy, MlpPilot};
 
-use spikewing_runtime::NodeKind;
+use spikewing_runtime::{NodeKind, node::Urgency};
 
 /// The kind of node.
 pub const NODE: NodeKind = NodeKind {
     name: "guide_policy",
     about: "The privileged teacher: starts every episode and catches the drone",
+    urgency: Urgency::Control,
     declare: node::declare,
     build: |context| Ok(Box::new(GuidePolicy::new(context)?)),
 };

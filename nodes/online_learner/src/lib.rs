@@ -15,12 +15,13 @@ mod settings;
 
 pub use node::OnlineLearner;
 
-use spikewing_runtime::NodeKind;
+use spikewing_runtime::{NodeKind, node::Urgency};
 
 /// The kind of node.
 pub const NODE: NodeKind = NodeKind {
     name: "online_learner",
     about: "Learns from what is flown (TD3BC+JSRL), and publishes weights",
+    urgency: Urgency::Background,
     declare: settings::declare,
     build: |context| Ok(Box::new(OnlineLearner::new(context)?)),
 };

@@ -22,7 +22,7 @@ use spikewing_msgs::{
 };
 use spikewing_runtime::{
     Context, Declaration, Node, NodeKind, Outbox, Parameters, Received, Span, Time,
-    node::{BuildError, Request, Response, Shutdown},
+    node::{BuildError, Request, Response, Shutdown, Urgency},
     parameter::ParameterError,
     port::{Client, Input, Interface, Output, Qos, Server},
 };
@@ -62,6 +62,7 @@ const SHUTDOWN_LIMIT: Span = Span::from_millis(20_000);
 pub const NODE: NodeKind = NodeKind {
     name: "px4_bridge",
     about: "PX4 over uXRCE-DDS: frames, offboard heartbeat, arming, motors",
+    urgency: Urgency::Control,
     declare,
     build: |context| Ok(Box::new(Bridge::new(context)?)),
 };

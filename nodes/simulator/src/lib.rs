@@ -26,7 +26,7 @@ use spikewing_px4_bridge::{
 use spikewing_quad::{Disturbance, State, step};
 use spikewing_runtime::{
     Context, Node, NodeKind, Outbox, Received, Span, Time,
-    node::{BuildError, Request, Shutdown},
+    node::{BuildError, Request, Shutdown, Urgency},
     port::{Input, Interface, Output, Qos, Server},
 };
 
@@ -57,6 +57,7 @@ const SHUTDOWN_LIMIT: Span = Span::from_millis(20_000);
 pub const NODE: NodeKind = NodeKind {
     name: "simulator",
     about: "A simulated quadrotor behind PX4's own topics",
+    urgency: Urgency::Control,
     declare: settings::declare,
     build: |context| Ok(Box::new(Simulator::new(context)?)),
 };

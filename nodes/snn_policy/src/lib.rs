@@ -17,12 +17,13 @@ mod verify;
 pub use node::SnnPolicy;
 pub use verify::{Demands, Origin, Verified, sha256};
 
-use spikewing_runtime::NodeKind;
+use spikewing_runtime::{NodeKind, node::Urgency};
 
 /// The kind of node.
 pub const NODE: NodeKind = NodeKind {
     name: "snn_policy",
     about: "The spiking student: one network step per odometry, weights swapped in flight",
+    urgency: Urgency::Control,
     declare: settings::declare,
     build: |context| Ok(Box::new(SnnPolicy::new(context)?)),
 };

@@ -6,7 +6,7 @@ use spikewing_msgs::{
 };
 use spikewing_runtime::{
     Context, Node, NodeKind, Outbox, Received, Span, Time,
-    node::{BuildError, Request, Shutdown},
+    node::{BuildError, Request, Shutdown, Urgency},
     port::{Input, Interface, Output, Qos, Server},
 };
 
@@ -45,6 +45,7 @@ const INPUT_GONE_AFTER: Span = Span::from_millis(300);
 pub const NODE: NodeKind = NodeKind {
     name: "state_estimator",
     about: "Error-state Kalman filter: fuses IMU, odometry and motion capture into `odometry`.",
+    urgency: Urgency::Control,
     declare,
     build,
 };

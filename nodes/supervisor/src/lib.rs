@@ -19,12 +19,13 @@ pub use envelope::{Envelope, Vehicle};
 pub use flight::Supervisor;
 pub use settings::OnViolation;
 
-use spikewing_runtime::NodeKind;
+use spikewing_runtime::{NodeKind, node::Urgency};
 
 /// The kind of node.
 pub const NODE: NodeKind = NodeKind {
     name: "supervisor",
     about: "Who flies: guide, student or nobody; episodes and the flight envelope",
+    urgency: Urgency::Control,
     declare: settings::declare,
     build: |context| Ok(Box::new(Supervisor::new(context)?)),
 };

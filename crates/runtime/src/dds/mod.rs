@@ -6,7 +6,8 @@
 //! **Threads.** The *control thread* is the caller's. It alone touches the node, one call at a time, so a core needs
 //! no locks. It sleeps on one condition variable with the time of the next timer as the limit; it does not poll.
 //! RustDDS has two threads of its own: one moves datagrams between the sockets and the topic caches and rings the
-//! control thread's bell, one does discovery. Jobs run on threads of their own, as nice as threads can be.
+//! control thread's bell, one does discovery. Where the system
+//! allows it, all of them run in real time. Jobs run on threads of their own, which give way to everything else.
 //!
 //! **Order.** Samples are handed to the node in the order in which they were received, over all inputs. Due timers
 //! run first, each at most once; periods that passed unnoticed are skipped. What the node leaves in its outbox is

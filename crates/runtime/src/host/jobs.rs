@@ -5,16 +5,13 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use super::doorbell::Doorbell;
+use super::{doorbell::Doorbell, priority};
 use crate::{
     local::panic_message,
     node::{Job, JobResult},
 };
 
-/// How much nicer than the control thread a job is; the scheduler then gives control the processor first.
-const NICENESS: libc::c_int = 19;
-
-/// Runs jobs, each on its own thread at lower priority, and collects what they leave.
+/// Runs jobs, each on its own thread that gives way to everything else, and collects what they leave.
 #[derive(Debug)]
 pub struct Jobs {
     sender: mpsc::Sender<JobResult>,
@@ -34,7 +31,7 @@ impl Jobs {
         let name = job.name;
         let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
         let work = move || {
-            lower_priority();
+            priority::yield_to_all();
             let result =
                 catch_unwind(AssertUnwindSafe(job.work)).map_err(|panic| panic_message(panic.as_ref()));
             // The receiver is gone only when the process ends.
@@ -53,24 +50,7 @@ impl Jobs {
     }
 }
 
-/// Elsewhere than on Linux, niceness belongs to processes.
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
-
-/// Makes the calling thread nicer. Threads that it starts inherit this.
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    // SAFETY: plain system calls without pointers. On Linux, a thread id in place of a process id sets one thread.
-    let done = unsafe {
-        let thread = libc::syscall(libc::SYS_gettid);
-        libc::setpriority(libc::PRIO_PROCESS, libc::id_t::try_from(thread).unwrap_or(0), NICENESS)
-    };
-    if done != 0 {
-        tracing::debug!("cannot lower a job's priority: {}", std::io::Error::last_os_error());
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::time::{Duration, Instant};
 
@@ -78,15 +58,15 @@ mod tests {
     use crate::time::Span;
 
     #[test]
-    fn a_job_runs_nicer_and_a_panic_is_a_result() {
+    fn a_job_gives_way_and_a_panic_is_a_result() {
         let bell = Doorbell::new();
         let jobs = Jobs::new(&bell);
         let job = |name, work| Job { name, simulated_duration: Span::ZERO, work };
         jobs.start(job(
-            "niceness",
+            "policy",
             Box::new(|| {
                 // SAFETY: no pointers.
-                Box::new(unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) })
+                Box::new(unsafe { libc::sched_getscheduler(0) })
             }),
         ));
         jobs.start(job("panics", Box::new(|| panic!("on purpose"))));
@@ -97,9 +77,9 @@ mod tests {
             while let Some(result) = jobs.finished() {
                 left -= 1;
                 match result.name {
-                    "niceness" => {
-                        let niceness: Option<&libc::c_int> = result.result.as_ref().unwrap().downcast_ref();
-                        assert!(!cfg!(target_os = "linux") || niceness >= Some(&NICENESS), "{niceness:?}");
+                    "policy" => {
+                        let policy: Option<&libc::c_int> = result.result.as_ref().unwrap().downcast_ref();
+                        assert_eq!(policy, Some(&libc::SCHED_IDLE));
                     }
                     _ => assert_eq!(result.result.unwrap_err(), "on purpose"),
                 }

@@ -6,6 +6,7 @@ pub mod inbox;
 pub mod jobs;
 pub mod parameters;
 pub mod plan;
+pub mod priority;
 pub mod throttle;
 
 use std::{
