@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use spikewing_guide_policy::geometric::Geometric;
 use spikewing_quad::{Vehicle, protocol::Evaluation};
@@ -109,6 +110,9 @@ pub struct Desk {
     evaluation: Evaluation,
     guide: Geometric,
     keep: usize,
+    threads: usize,
+    /// Started by the first job, so that its threads have the job's priority.
+    crew: Option<ThreadPool>,
 }
 
 /// What a job should do.
@@ -125,19 +129,10 @@ impl Desk {
         settings: &Settings,
         wall_time_s: f64,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut resumed = None;
-        if let (Some(dir), true) = (&settings.run_dir, settings.resume) {
-            for path in checkpoint::list(dir) {
-                match load(&path) {
-                    Ok(found) => {
-                        tracing::info!(checkpoint = %path.display(), updates = found.0.updates(), "goes on from a checkpoint");
-                        resumed = Some(found);
-                        break;
-                    }
-                    Err(error) => tracing::warn!("{error}"),
-                }
-            }
-        }
+        let resumed = match (&settings.run_dir, settings.resume) {
+            (Some(dir), true) => newest_whole(dir)?,
+            _ => None,
+        };
         let (trainer, progress) = match resumed {
             Some(found) => found,
             None => {
@@ -175,11 +170,29 @@ impl Desk {
             evaluation: Evaluation { vehicle, ..Evaluation::paper(settings.evaluation_episodes, 1000)? },
             checkpoint_every: settings.checkpoint_every,
             keep: settings.keep_checkpoints,
+            threads: threads(settings.threads),
+            crew: None,
         })
     }
 
-    /// Takes experience, makes updates, writes what is due.
+    /// Takes experience, makes updates, writes what is due, on the learner's own threads.
     pub fn work(&mut self, assignment: Assignment) -> Outcome {
+        let crew = match self.crew.take() {
+            Some(crew) => crew,
+            None => match ThreadPoolBuilder::new().num_threads(self.threads).build() {
+                Ok(crew) => crew,
+                Err(error) => {
+                    let fatal = Some(format!("cannot start {} threads: {error}", self.threads));
+                    return Outcome { fatal, ..Outcome::default() };
+                }
+            },
+        };
+        let outcome = crew.install(|| self.work_here(assignment));
+        self.crew = Some(crew);
+        outcome
+    }
+
+    fn work_here(&mut self, assignment: Assignment) -> Outcome {
         let started = Instant::now();
         let mut outcome = Outcome::default();
         let mut finished = 0;
@@ -336,6 +349,30 @@ impl Desk {
     }
 }
 
+/// The newest checkpoint that can be read, if there are any. To start anew where none can be read would overwrite them.
+fn newest_whole(dir: &Path) -> Result<Option<(Trainer, Progress)>, String> {
+    let found = checkpoint::list(dir);
+    for path in &found {
+        match load(path) {
+            Ok(loaded) => {
+                let updates = loaded.0.updates();
+                tracing::info!(checkpoint = %path.display(), updates, "goes on from a checkpoint");
+                return Ok(Some(loaded));
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+    if found.is_empty() {
+        return Ok(None);
+    }
+    Err(format!(
+        "run folder {}: none of its {} checkpoints can be read (see above); move them away, or choose another run_dir, \
+         to start anew",
+        dir.display(),
+        found.len()
+    ))
+}
+
 fn progress_path(checkpoint: &Path) -> PathBuf {
     checkpoint.with_extension("json")
 }
@@ -346,6 +383,16 @@ fn load(path: &Path) -> Result<(Trainer, Progress), String> {
     let text = std::fs::read(&beside).map_err(|e| format!("{}: {e}", beside.display()))?;
     let saved: Saved = serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", beside.display()))?;
     Ok((trainer, saved.progress))
+}
+
+/// How many threads a number of the parameter `threads` means on this machine.
+fn threads(asked: i64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match usize::try_from(asked) {
+        Ok(0) => cores,
+        Ok(count) => count,
+        Err(_) => cores.saturating_sub(usize::try_from(asked.unsigned_abs()).unwrap_or(cores)).max(1),
+    }
 }
 
 fn push(window: &mut VecDeque<f64>, value: f64) {
