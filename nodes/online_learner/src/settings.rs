@@ -27,6 +27,8 @@ pub struct Settings {
     pub evaluation_episodes: usize,
     pub keep_checkpoints: usize,
     pub start_steps: u64,
+    /// As the parameter has it: 0 for all cores, below 0 for all but so many.
+    pub threads: i64,
     pub stop: Stop,
 }
 
@@ -55,6 +57,7 @@ pub fn declare() -> Vec<Declaration> {
         int("updates_per_job", 10).range(1.0, 10_000.0).unit("updates").describe("Updates that are made in one go on the learner's thread."),
         Declaration::float("update_ratio", 0.04).range(0.0, 100.0).unit("updates/step").describe("Updates per step of experience; 0: as many as the machine can."),
         Declaration::float("job_duration_s", 2.0).range(0.001, 1000.0).unit("s").describe("In composed runs, simulated time after which the updates of a job are there."),
+        Declaration::integer("threads", 0).range(-1024.0, 1024.0).describe("Threads that learn; 0: one per core, -1: one less, so that control has a core to itself, and so on, but at least one. The result is the same."),
         int("publish_every_updates", 40).range(1.0, big).unit("updates").describe("Updates between two publications of the weights."),
         int("checkpoint_every_updates", 2000).range(1.0, big).unit("updates").describe("Updates between two checkpoints."),
         int("evaluate_every_updates", 200).range(1.0, big).unit("updates").describe("Updates between two evaluations in the embedded dynamics, which the adaptive slope follows and by which the best policy is kept."),
@@ -190,6 +193,7 @@ impl Settings {
             evaluation_episodes: p.count("evaluation_episodes")?,
             keep_checkpoints: p.count("keep_checkpoints")?,
             start_steps: count("start_steps")?,
+            threads: p.integer("threads")?,
             stop: Stop { updates: count("stop_after_updates")?, steps: count("stop_after_steps")? },
         })
     }
