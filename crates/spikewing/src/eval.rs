@@ -17,6 +17,8 @@ use spikewing_snn::{
 
 use crate::Failure;
 
+/// Simulators of one and the same vehicle, `crazyflie`.
+const CRAZYFLIES: [&str; 3] = ["l2f0", "ltf", "l2f2"];
 /// Steps that the guide flies before the student takes over.
 const WARMUP_STEPS: usize = 50;
 
@@ -145,6 +147,10 @@ pub fn evaluate(policy: &str, evaluation: &Evaluation) -> Result<Report, Failure
         return Ok(Report::new(fly(evaluation, &mut guide.clone()), None));
     }
     let loaded = Policy::load(&PathBuf::from(policy)).map_err(|e| format!("{policy}: {e}"))?;
+    let (made_for, flown) = (&loaded.metadata.vehicle, &evaluation.vehicle.name);
+    if made_for != flown && !(made_for == "crazyflie" && CRAZYFLIES.contains(&flown.as_str())) {
+        tracing::warn!("{policy} was made for `{made_for}` and flies `{flown}`");
+    }
     Ok(match loaded.model() {
         Model::Spiking(network) => {
             let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: WARMUP_STEPS };
