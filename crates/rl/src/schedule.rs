@@ -9,7 +9,8 @@ pub const SLOPE_RANGE: [f64; 2] = [1.0, 100.0];
 
 /// How the surrogate slope goes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "schedule")]
+// No `tag`: the checkpoint format does not describe itself, so the variant must come first.
+#[serde(rename_all = "snake_case")]
 pub enum SlopeSchedule {
     /// Constant.
     Fixed {
