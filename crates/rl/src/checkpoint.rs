@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::Trainer;
 
-const MAGIC: &[u8; 8] = b"SWCKPT01";
+/// First bytes of every version.
+const MAGIC: &[u8; 6] = b"SWCKPT";
+/// Version written, and the only one that is read.
+const VERSION: &[u8; 2] = b"02";
 const DIGEST_BYTES: usize = 32;
 
 /// Why a checkpoint cannot be written or read.
@@ -32,6 +35,18 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
+    /// Written by another version of this program.
+    #[error(
+        "checkpoint {path} is of format version {found}, this program reads version {}; go on with the version of the \
+         program that wrote it, or start a new run",
+        String::from_utf8_lossy(VERSION)
+    )]
+    Version {
+        /// File.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
     /// The learner cannot be serialised.
     #[error("checkpoint {path}: {reason}")]
     Encode {
@@ -47,41 +62,94 @@ pub enum CheckpointError {
 /// # Errors
 /// When the folder cannot be written, or the disk is full; an older file stays.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_atomically`], from a function that writes.
+///
+/// # Errors
+/// As [`write_atomically`], and what the function returns.
+pub fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
+    let mut file = BufWriter::with_capacity(1 << 20, tempfile::NamedTempFile::new_in(folder)?);
+    write(&mut file)?;
+    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     // The rename itself must reach the disk too.
     fs::File::open(folder)?.sync_all()
 }
 
+/// Hashes what is written through it.
+struct Hashing<'a> {
+    to: &'a mut dyn Write,
+    hash: Sha256,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
 impl Trainer {
-    /// Saves the whole learner.
+    /// Saves the whole learner. It is written as it is serialised, so that a large replay buffer is not copied first.
     ///
     /// # Errors
     /// When it cannot be written; an older checkpoint of that name stays.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let body = postcard::to_allocvec(self)
-            .map_err(|e| CheckpointError::Encode { path: path.to_owned(), reason: e.to_string() })?;
-        let mut bytes = Vec::with_capacity(MAGIC.len() + DIGEST_BYTES + body.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&Sha256::digest(&body));
-        bytes.extend_from_slice(&body);
-        write_atomically(path, &bytes).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })
+        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
+        write_atomically_with(path, |file| {
+            file.write_all(MAGIC)?;
+            file.write_all(VERSION)?;
+            let hash = self.write_to(file)?;
+            file.write_all(&hash)
+        })
+        .map_err(io)
+    }
+
+    /// Serialises the learner; returns the hash of what was written.
+    fn write_to(&self, to: &mut dyn Write) -> std::io::Result<[u8; DIGEST_BYTES]> {
+        // postcard says no more of a writer's error than that there was one, so it is kept here.
+        let mut kept = Kept { to, error: None };
+        let mut hashing = Hashing { to: &mut kept, hash: Sha256::new() };
+        let result = postcard::to_io(self, &mut hashing).map(|_| ()).map_err(std::io::Error::other);
+        let hash = hashing.hash.finalize().into();
+        match (kept.error, result) {
+            (Some(error), _) | (None, Err(error)) => Err(error),
+            (None, Ok(())) => Ok(hash),
+        }
     }
 
     /// Loads a learner; it goes on as if it had never stopped.
     ///
     /// # Errors
-    /// When the file cannot be read or is damaged.
+    /// When the file cannot be read, is of another version or is damaged.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         let damaged =
             |reason: &str| CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
-        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("it is no checkpoint of this version"))?;
-        let (digest, body) = rest.split_at_checked(DIGEST_BYTES).ok_or_else(|| damaged("it is cut off"))?;
+        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("it is no checkpoint"))?;
+        let (version, rest) = rest.split_at_checked(VERSION.len()).ok_or_else(|| damaged("it is cut off"))?;
+        if version != VERSION {
+            let found = String::from_utf8_lossy(version).into_owned();
+            return Err(CheckpointError::Version { path: path.to_owned(), found });
+        }
+        let (body, digest) = rest
+            .len()
+            .checked_sub(DIGEST_BYTES)
+            .and_then(|at| rest.split_at_checked(at))
+            .ok_or_else(|| damaged("it is cut off"))?;
         if Sha256::digest(body).as_slice() != digest {
             return Err(damaged("its checksum does not match"));
         }
@@ -93,9 +161,26 @@ impl Trainer {
     /// # Errors
     /// When it cannot be serialised.
     pub fn fingerprint(&self) -> Result<String, CheckpointError> {
-        let body = postcard::to_allocvec(self)
+        let hash = self
+            .write_to(&mut std::io::sink())
             .map_err(|e| CheckpointError::Encode { path: PathBuf::new(), reason: e.to_string() })?;
-        Ok(Sha256::digest(&body).iter().map(|b| format!("{b:02x}")).collect())
+        Ok(hash.iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+/// Keeps a writer's error.
+struct Kept<'a> {
+    to: &'a mut dyn Write,
+    error: Option<std::io::Error>,
+}
+
+impl Write for Kept<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.to.write(bytes).inspect_err(|e| self.error = Some(e.kind().into()))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
     }
 }
 

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use spikewing_quad::reward::OrientationTerm;
+use spikewing_snn::Surrogate;
 
 use crate::{
+    critic::CriticShape,
     replay::Cut,
-    schedule::{Cloning, Curriculum, JumpStart, SlopeSchedule},
+    schedule::{Cloning, Curriculum, JumpStart, SlopeLaw, SlopeSchedule},
 };
 
 /// Which terms the actor learns from.
@@ -63,6 +65,16 @@ pub enum CloningTarget {
     Guide,
 }
 
+/// Which reward is learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardDefinition {
+    /// The published coefficients, with their curriculum.
+    Published,
+    /// The coefficients in the authors' code, which do not change.
+    AuthorsCode,
+}
+
 /// Noise added to what the actor sees when a sequence is sampled. Stored observations come from a state estimator and
 /// are cleaner than what the policy must cope with; the critics see them as they are. Each sequence gets a share of it
 /// that is drawn uniformly.
@@ -93,6 +105,8 @@ pub struct Config {
     pub method: Method,
     /// Neurons in the hidden spiking layers.
     pub hidden: Vec<usize>,
+    /// The critics' shape.
+    pub critic: CriticShape,
     /// Learning rate of the actor.
     pub actor_learning_rate: f64,
     /// Learning rate of the critics.
@@ -119,7 +133,8 @@ pub struct Config {
     pub cut: Cut,
     /// Sequences in a batch.
     pub batch: usize,
-    /// Transitions of each sequence that the critics learn from at an update.
+    /// Transitions of each sequence that the critics learn from at an update, drawn from those after the warm-up; 0: all
+    /// of those.
     pub critic_steps: usize,
     /// Steps that the replay buffer holds.
     pub replay_steps: usize,
@@ -127,15 +142,28 @@ pub struct Config {
     pub updates_per_epoch: u64,
     /// λ_BC
     pub cloning: Cloning,
+    /// Whether the cloning term is there at all, for methods that have it: the paper's ablation switches it off.
+    pub cloning_enabled: bool,
     /// What is imitated.
     pub cloning_target: CloningTarget,
+    /// λ_S, weight of the mean squared change of the action from step to step.
+    pub smoothness: f64,
+    /// Stand-in for the spike's derivative.
+    pub surrogate: Surrogate,
+    /// The gradient's path through time is cut at every multiple of this many steps; 0: never.
+    pub truncate_steps: usize,
     /// Surrogate slope.
     pub slope: SlopeSchedule,
     /// Jump-start.
     pub jump_start: JumpStart,
+    /// Whether the guide withdraws step by step, for methods that have it; without, it flies the warm-up only from the
+    /// start: the paper's other ablation.
+    pub jump_start_enabled: bool,
     /// Reward curriculum.
     pub curriculum: Curriculum,
-    /// Orientation term of the reward that is learned from.
+    /// The reward that is learned from.
+    pub reward: RewardDefinition,
+    /// Its orientation term.
     pub orientation: OrientationTerm,
     /// Rewards are multiplied by this for the critics, so that values are of order one to ten.
     pub reward_scale: f64,
@@ -148,6 +176,7 @@ impl Default for Config {
         Self {
             method: Method::Td3bcJsrl,
             hidden: vec![256, 128],
+            critic: CriticShape::default(),
             actor_learning_rate: 1e-3,
             critic_learning_rate: 3e-4,
             actor_clip_norm: 1.0,
@@ -165,13 +194,31 @@ impl Default for Config {
             replay_steps: 1_000_000,
             updates_per_epoch: 100,
             cloning: Cloning { start: 0.2, decay: 0.99, floor: 0.0 },
+            cloning_enabled: true,
             cloning_target: CloningTarget::Guide,
-            slope: SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0 },
+            smoothness: 0.0,
+            surrogate: Surrogate::FastSigmoid,
+            truncate_steps: 0,
+            slope: SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0, law: SlopeLaw::Published },
             jump_start: JumpStart { episode_steps: 500, warmup_steps: 50, episodes: 40 },
+            jump_start_enabled: true,
             curriculum: Curriculum { epochs_per_stage: 0 },
+            reward: RewardDefinition::Published,
             orientation: OrientationTerm::Full,
             reward_scale: 0.1,
             observation_noise: ObservationNoise::L2F0,
         }
+    }
+}
+
+impl Config {
+    /// Whether the actor imitates.
+    pub fn clones(&self) -> bool {
+        self.method.clones() && self.cloning_enabled
+    }
+
+    /// Whether the guide withdraws step by step.
+    pub fn jump_starts(&self) -> bool {
+        self.method.jump_starts() && self.jump_start_enabled
     }
 }

@@ -3,14 +3,18 @@
 //! [`Trainer`] owns everything (networks, replay buffer, schedules, random numbers), takes experience record by record,
 //! makes one update per call, and serialises whole, so that a resumed run is the same run.
 
+mod actor;
+mod batch;
 pub mod checkpoint;
 mod config;
 pub mod critic;
+pub mod dense;
 pub mod evaluate;
+pub mod lanes;
 pub mod metrics;
 pub mod replay;
 pub mod schedule;
 mod trainer;
 
-pub use config::{CloningTarget, Config, Method, ObservationNoise};
+pub use config::{CloningTarget, Config, Method, ObservationNoise, RewardDefinition};
 pub use trainer::{TrainError, Trainer, UpdateStats};

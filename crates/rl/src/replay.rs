@@ -122,6 +122,10 @@ impl Episode {
         if let Some(seen) = self.observations.get(step) {
             observation.copy_from_slice(seen);
         }
+        if let Some(past) = step.checked_sub(HISTORY).and_then(|from| self.actions.get(from..step)) {
+            history.copy_from_slice(past.as_flattened());
+            return;
+        }
         let first = self.actions.first().copied().unwrap_or([0.0; ACTION]);
         for (i, slot) in history.chunks_exact_mut(ACTION).enumerate() {
             let action = (step + i).checked_sub(HISTORY).and_then(|k| self.actions.get(k)).unwrap_or(&first);
@@ -140,6 +144,22 @@ impl Episode {
             }
         }
         (all, student)
+    }
+
+    /// Memory that it takes, bytes.
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.observations.capacity() * size_of::<Observation>()
+            + (self.actions.capacity()) * size_of::<[f32; ACTION]>()
+            + self.sources.capacity() * size_of::<Source>()
+            + self.advice.capacity() * size_of::<Option<[f32; ACTION]>>()
+    }
+
+    fn shrink(&mut self) {
+        self.observations.shrink_to_fit();
+        self.actions.shrink_to_fit();
+        self.sources.shrink_to_fit();
+        self.advice.shrink_to_fit();
     }
 
     /// Share of the steps that the guide flew.
@@ -298,11 +318,19 @@ impl Replay {
         Ok(if closed { self.episodes.back() } else { None })
     }
 
-    fn store(&mut self, episode: Episode) -> bool {
+    /// Memory that complete episodes and their cut take, bytes.
+    pub fn bytes(&self) -> usize {
+        let episodes: usize = self.episodes.iter().map(Episode::bytes).sum();
+        episodes + self.sequences.capacity() * size_of::<(u64, u32)>()
+    }
+
+    fn store(&mut self, mut episode: Episode) -> bool {
         let length = episode.len();
         if length == 0 || length > self.capacity_steps {
             return false;
         }
+        // Episodes are collected with room to spare, for crashes are short.
+        episode.shrink();
         let number = self.first + self.episodes.len() as u64;
         for start in starts(length, &self.cut) {
             self.sequences.push_back((number, start as u32));
@@ -417,6 +445,18 @@ mod tests {
         assert!(replay.push("a", 1, 90, &record(90, None)).unwrap().is_some());
         let episode = replay.episodes().next().unwrap();
         assert_eq!((episode.len(), episode.observations.len(), episode.end), (79, 80, End::Truncated));
+    }
+
+    /// Two million steps, the paper's largest buffer, are well within a gibibyte, whether episodes are whole or crashes.
+    #[test]
+    fn a_step_takes_little_memory() {
+        for steps in [500, 20] {
+            let mut replay = Replay::new(1_000_000, CUT);
+            (0..20).for_each(|episode| fly(&mut replay, episode, steps, End::Truncated));
+            let per_step = replay.bytes() as f64 / replay.steps() as f64;
+            println!("episodes of {steps} steps: {per_step:.1} bytes per step");
+            assert!(per_step * 2e6 < 0.5 * 1024_f64.powi(3), "{per_step} bytes per step");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub const SLOPE_RANGE: [f64; 2] = [1.0, 100.0];
 
 /// How the surrogate slope goes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+// No `tag`: the checkpoint format does not describe itself, so the variant must come first.
 #[serde(rename_all = "snake_case")]
 pub enum SlopeSchedule {
     /// Constant.
@@ -23,13 +24,53 @@ pub enum SlopeSchedule {
         /// Steps.
         steps: u64,
     },
-    /// k_t = mean over the last evaluations of ½ r + ½ r′, clamped to [1, 100].
+    /// From the returns r of the last evaluations.
     Adaptive {
         /// Slope before the first evaluation.
         start: f64,
         /// Return that is worth a slope of 100. How the return is scaled is not published; the authors' code uses 400.
         return_scale: f64,
+        /// How the slope follows from the returns.
+        law: SlopeLaw,
     },
+}
+
+/// How the adaptive slope follows from returns; r is the return as a share of the scale, 1 for a slope of 100.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlopeLaw {
+    /// The published equation: k = 100 · mean of ½ r + ½ r′, r′ the rise since the evaluation before.
+    #[default]
+    Published,
+    /// The authors' code: k = 100 · mean of r, r held to [0, 1].
+    Normalised,
+    /// The authors' other variant: k = 100 · mean of r³, r held to [0, 1].
+    Cubic,
+}
+
+impl SlopeLaw {
+    /// Names as parameters have them.
+    pub const NAMES: [&'static str; 3] = ["published", "normalised", "cubic"];
+
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Published, Self::Normalised, Self::Cubic]
+            .into_iter()
+            .zip(Self::NAMES)
+            .find(|(_, n)| *n == name)
+            .map(|(law, _)| law)
+    }
+
+    /// What an evaluation adds to the mean, in slopes.
+    fn term(self, r: f64, last: Option<f64>) -> f64 {
+        let held = r.clamp(0.0, 1.0);
+        SLOPE_RANGE[1]
+            * match self {
+                Self::Published => 0.5 * r + 0.5 * last.map_or(0.0, |last| r - last),
+                Self::Normalised => held,
+                Self::Cubic => held.powi(3),
+            }
+    }
 }
 
 /// Evaluations over which the adaptive slope averages.
@@ -51,14 +92,13 @@ impl Slope {
 
     /// Takes the return of an evaluation.
     pub fn note(&mut self, episode_return: f64) {
-        let SlopeSchedule::Adaptive { return_scale, .. } = self.schedule else { return };
+        let SlopeSchedule::Adaptive { return_scale, law, .. } = self.schedule else { return };
         if !episode_return.is_finite() {
             return;
         }
-        let r = episode_return / return_scale * SLOPE_RANGE[1];
-        let rise = self.last.map_or(0.0, |last| r - last);
+        let r = episode_return / return_scale;
+        self.terms.push_back(law.term(r, self.last));
         self.last = Some(r);
-        self.terms.push_back(0.5 * r + 0.5 * rise);
         if self.terms.len() > WINDOW {
             self.terms.pop_front();
         }
@@ -146,7 +186,8 @@ mod tests {
 
     #[test]
     fn the_adaptive_slope_follows_the_published_equation() {
-        let mut slope = Slope::new(SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0 });
+        let mut slope =
+            Slope::new(SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0, law: SlopeLaw::Published });
         assert_eq!(slope.at(0), 2.0);
         slope.note(100.0);
         // r = 25, no difference yet.
@@ -164,6 +205,25 @@ mod tests {
             slope.note(-400.0);
         }
         assert_eq!(slope.at(0), 1.0);
+    }
+
+    #[test]
+    fn the_authors_slopes_follow_the_normalised_return() {
+        for (law, expected) in [(SlopeLaw::Normalised, 50.0), (SlopeLaw::Cubic, 12.5)] {
+            let schedule = SlopeSchedule::Adaptive { start: 2.0, return_scale: 400.0, law };
+            let mut slope = Slope::new(schedule);
+            assert_eq!(slope.at(0), 2.0);
+            slope.note(200.0);
+            assert_eq!(slope.at(0), expected);
+            // Beyond the range it stays at the limits.
+            (0..20).for_each(|_| slope.note(900.0));
+            assert_eq!(slope.at(0), 100.0);
+            (0..20).for_each(|_| slope.note(-900.0));
+            assert_eq!(slope.at(0), 1.0);
+        }
+        for name in SlopeLaw::NAMES {
+            assert!(SlopeLaw::from_name(name).is_some());
+        }
     }
 
     #[test]

@@ -1,60 +1,121 @@
-//! A learner that is stopped and started again is the same learner.
+//! A learner that is saved and loaded is the same learner, to the last bit; a file that is none is refused.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
+use std::fs;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use spikewing_quad::OBSERVATION;
 use spikewing_rl::{
     Config, Trainer,
-    replay::{End, Source, Step},
+    checkpoint::CheckpointError,
+    critic::CriticShape,
+    dense::Backend,
+    replay::{ACTION, End, Source, Step},
     schedule::SlopeSchedule,
 };
 
-/// Flies some episodes into the buffer; `from` numbers them.
-fn experience(trainer: &mut Trainer, from: u64) {
-    for episode in from..from + 8 {
-        for step in 0..=120_u32 {
-            let wave = |i: usize| (0.1 * f32::from(step as u16) + i as f32 + episode as f32).sin();
-            let record = Step {
-                observation: std::array::from_fn(wave),
-                action: std::array::from_fn(|i| 0.5 * wave(i + 30)),
-                source: if step < 50 { Source::Guide } else { Source::Student },
-                advice: (step % 3 > 0).then(|| std::array::from_fn(|i| 0.4 * wave(i + 60))),
-                end: (step == 120).then_some(if episode % 2 == 0 { End::Terminated } else { End::Truncated }),
-            };
-            trainer.push("a", episode, step, &record).unwrap();
+fn trainer(config: Config) -> Trainer {
+    let mut trainer = Trainer::new(config, 1).unwrap();
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
+    for episode in 0..4 {
+        for step in 0..=160 {
+            let mut draw = || rng.random_range(-0.5_f32..0.5);
+            let observation: [f32; OBSERVATION] = std::array::from_fn(|_| draw());
+            let action: [f32; ACTION] = std::array::from_fn(|_| draw());
+            let end = (step == 160).then_some(End::Truncated);
+            let advice = (step % 3 == 0).then_some([0.25; ACTION]);
+            trainer
+                .push("a", episode, step, &Step { observation, action, source: Source::Student, advice, end })
+                .unwrap();
         }
     }
+    trainer
 }
 
-fn learn(trainer: &mut Trainer, updates: u32) {
-    for _ in 0..updates {
-        trainer.update().unwrap().unwrap();
+fn small() -> Config {
+    Config {
+        hidden: vec![32, 16],
+        critic: CriticShape { hidden: vec![16, 16], ..CriticShape::default() },
+        batch: 8,
+        critic_warmup_updates: 2,
+        smoothness: 0.1,
+        truncate_steps: 25,
+        ..Config::default()
     }
-    trainer.note_evaluation(123.0);
 }
 
 #[test]
-fn a_resumed_learner_goes_on_bit_for_bit_with_every_schedule() {
-    let dir = tempfile::tempdir().unwrap();
-    for (number, slope) in [
-        SlopeSchedule::Fixed { slope: 10.0 },
-        SlopeSchedule::Interval { updates: 2, steps: 20 },
-        Config::default().slope,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let config = Config { slope, batch: 4, critic_warmup_updates: 2, ..Config::default() };
-        let mut uninterrupted = Trainer::new(config, 7).unwrap();
-        experience(&mut uninterrupted, 1);
-        learn(&mut uninterrupted, 4);
-        let path = dir.path().join(format!("checkpoint-{number}.bin"));
-        uninterrupted.save(&path).unwrap();
-        let mut resumed = Trainer::load(&path).unwrap();
-        assert_eq!(resumed.fingerprint().unwrap(), uninterrupted.fingerprint().unwrap());
-        for trainer in [&mut uninterrupted, &mut resumed] {
-            experience(trainer, 9);
-            learn(trainer, 3);
+fn it_goes_on_as_if_it_had_never_stopped() {
+    for config in [
+        small(),
+        Config { critic_steps: 0, ..small() },
+        Config { slope: SlopeSchedule::Fixed { slope: 10.0 }, ..small() },
+        Config { slope: SlopeSchedule::Interval { updates: 2, steps: 20 }, ..small() },
+        Config { critic: CriticShape { backend: Backend::Dfdx, ..small().critic }, ..small() },
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint-000000005.bin");
+        let mut whole = trainer(config);
+        for _ in 0..5 {
+            whole.update().unwrap().unwrap();
         }
-        assert_eq!(resumed.fingerprint().unwrap(), uninterrupted.fingerprint().unwrap(), "{slope:?}");
+        whole.note_evaluation(123.0);
+        whole.save(&path).unwrap();
+        let mut resumed = Trainer::load(&path).unwrap();
+        assert_eq!(resumed.fingerprint().unwrap(), whole.fingerprint().unwrap());
+        for _ in 0..5 {
+            assert_eq!(resumed.update().unwrap(), whole.update().unwrap());
+        }
+        assert_eq!(resumed.fingerprint().unwrap(), whole.fingerprint().unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+}
+
+#[test]
+fn every_cut_and_every_other_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("checkpoint-000000000.bin");
+    trainer(small()).save(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    for n in [0, 3, 6, 7, 8, 20, 39, 40, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&path, &bytes[..n]).unwrap();
+        let error = Trainer::load(&path).unwrap_err();
+        assert!(matches!(error, CheckpointError::Damaged { .. }), "{n} bytes: {error}");
+    }
+    let mut changed = bytes.clone();
+    changed[bytes.len() / 2] ^= 1;
+    fs::write(&path, &changed).unwrap();
+    assert!(matches!(Trainer::load(&path), Err(CheckpointError::Damaged { .. })));
+    let mut old = bytes.clone();
+    old[..8].copy_from_slice(b"SWCKPT01");
+    fs::write(&path, &old).unwrap();
+    let error = Trainer::load(&path).unwrap_err();
+    assert!(matches!(&error, CheckpointError::Version { found, .. } if found == "01"), "{error}");
+    assert!(error.to_string().contains("version 02"), "{error}");
+    fs::write(&path, &bytes).unwrap();
+    assert!(Trainer::load(&path).is_ok());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a_file");
+    fs::write(&file, "x").unwrap();
+    let error = trainer(small()).save(&file.join("checkpoint-000000000.bin")).unwrap_err();
+    assert!(error.to_string().contains("a_file"), "{error}");
+}
+
+#[test]
+fn the_backends_train_alike() {
+    let with = |backend| {
+        let config = Config { critic: CriticShape { backend, ..small().critic }, ..small() };
+        let mut trainer = trainer(config);
+        (0..4).map(|_| trainer.update().unwrap().unwrap()).collect::<Vec<_>>()
+    };
+    for (a, b) in with(Backend::Native).iter().zip(&with(Backend::Dfdx)) {
+        assert!((a.critic_loss - b.critic_loss).abs() < 1e-3 * b.critic_loss, "{a:?} {b:?}");
+        assert!((a.actor_loss - b.actor_loss).abs() < 1e-2, "{a:?} {b:?}");
     }
 }

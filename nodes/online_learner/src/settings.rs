@@ -4,11 +4,19 @@ use std::path::PathBuf;
 
 use spikewing_quad::reward::OrientationTerm;
 use spikewing_rl::{
-    CloningTarget, Config, Method, ObservationNoise,
+    CloningTarget, Config, Method, ObservationNoise, RewardDefinition,
+    critic::CriticShape,
+    dense::Backend,
     replay::Cut,
-    schedule::{Cloning, Curriculum, JumpStart, SlopeSchedule},
+    schedule::{Cloning, Curriculum, JumpStart, SlopeLaw, SlopeSchedule},
 };
 use spikewing_runtime::{Declaration, Parameters, Span, node::BuildError};
+use spikewing_snn::Surrogate;
+
+/// Names of the surrogates, in the order of [`SURROGATES`].
+const SURROGATE_NAMES: [&str; 4] = ["fast_sigmoid", "arctan", "sigmoid", "triangular"];
+const SURROGATES: [Surrogate; 4] =
+    [Surrogate::FastSigmoid, Surrogate::ArcTan, Surrogate::Sigmoid, Surrogate::Triangular];
 
 /// Parameters as the learner uses them.
 pub struct Settings {
@@ -66,6 +74,9 @@ pub fn declare() -> Vec<Declaration> {
         int("start_steps", 1500).range(0.0, big).unit("steps").describe("Steps of experience before the first update."),
         int("stop_after_updates", 0).range(0.0, big).unit("updates").describe("The run ends after so many updates; 0: never."),
         int("stop_after_steps", 0).range(0.0, big).unit("steps").describe("The run ends after so many steps of experience; 0: never."),
+        Declaration::text("hidden", &dashed(&d.hidden)).describe("Neurons in the spiking layers, first to last, joined by `-`. The student's node must start from a policy of that shape (its `policy_file`); without one it flies the paper's."),
+        Declaration::text("critic_hidden", &dashed(&d.critic.hidden)).describe("Neurons in the critics' hidden layers, joined by `-`."),
+        Declaration::choice("critic_backend", "native", &Backend::NAMES).describe("What computes the critics: hand-written passes, or dfdx, which gives the same up to rounding and is slower."),
         Declaration::float("actor_learning_rate", d.actor_learning_rate).range(1e-7, 1.0).describe("Learning rate of the spiking network."),
         Declaration::float("critic_learning_rate", d.critic_learning_rate).range(1e-7, 1.0).describe("Learning rate of the critics."),
         Declaration::float("actor_clip_norm", d.actor_clip_norm).range(1e-6, 1e6).describe("Gradients of the actor with a larger norm are scaled down to it."),
@@ -81,9 +92,13 @@ pub fn declare() -> Vec<Declaration> {
         int("sequence_stride", stride).range(1.0, 10_000.0).unit("steps").describe("Transitions from one sequence's start to the next one's."),
         int("sequence_shortest", shortest).range(1.0, 10_000.0).unit("steps").describe("Episodes shorter than this are not learned from."),
         int("batch", d.batch).range(1.0, 4096.0).unit("sequences").describe("Sequences in a batch."),
-        int("critic_steps", d.critic_steps).range(1.0, 1000.0).unit("steps").describe("Transitions of each sequence that the critics learn from at an update."),
+        int("critic_steps", d.critic_steps).range(0.0, 1000.0).unit("steps").describe("Transitions of each sequence that the critics learn from at an update, drawn from those after the warm-up; 0: all of those."),
         int("replay_steps", d.replay_steps).range(1000.0, 1e8).unit("steps").describe("Steps that the replay buffer holds, about 120 bytes each."),
         int("updates_per_epoch", d.updates_per_epoch as usize).range(1.0, big).unit("updates").describe("Updates in an epoch."),
+        Declaration::choice("surrogate", "fast_sigmoid", &SURROGATE_NAMES).describe("Stand-in for the derivative of a spike."),
+        int("truncate_steps", d.truncate_steps).range(0.0, 10_000.0).unit("steps").describe("Backpropagation through time is cut at every multiple of so many steps; 0: it goes through the whole sequence."),
+        Declaration::float("smoothness", d.smoothness).range(0.0, 1000.0).describe("λ_S, weight of the mean squared change of the action from step to step in the student's loss."),
+        Declaration::boolean("bc.enabled", d.cloning_enabled).describe("Whether methods that imitate do; false is the paper's ablation without the BC term."),
         Declaration::float("bc.start", d.cloning.start).range(0.0, 1000.0).describe("λ_BC at the start."),
         Declaration::float("bc.decay", d.cloning.decay).range(0.0, 1.0).describe("Factor of λ_BC per epoch."),
         Declaration::float("bc.floor", d.cloning.floor).range(0.0, 1000.0).describe("λ_BC does not fall below this."),
@@ -92,11 +107,14 @@ pub fn declare() -> Vec<Declaration> {
         Declaration::float("slope.fixed", 10.0).range(1.0, 100.0).describe("Slope of the schedule `fixed`."),
         Declaration::float("slope.start", 2.0).range(1.0, 100.0).describe("Slope of the schedule `adaptive` before the first return."),
         Declaration::float("slope.return_scale", 400.0).range(1.0, 1e6).describe("Return that is worth a slope of 100 in the schedule `adaptive`."),
+        Declaration::choice("slope.law", "published", &SlopeLaw::NAMES).describe("How the schedule `adaptive` follows from the returns: the published equation (mean of half the return and half its rise), or the authors' code, the return held to [0, return_scale], as it is or its cube."),
         int("slope.interval_updates", 500).range(1.0, big).unit("updates").describe("Updates between two steps of the schedule `interval`."),
         int("slope.interval_steps", 20).range(1.0, 1000.0).describe("Steps of the schedule `interval` from 1 to 100."),
+        Declaration::boolean("jump_start.enabled", d.jump_start_enabled).describe("Whether methods with jump-start do; false is the paper's ablation: the guide flies the warm-up only from the start."),
         int("jump_start.episodes", d.jump_start.episodes as usize).range(0.0, big).describe("Episodes until the guide flies the warm-up only."),
         int("episode_steps", d.jump_start.episode_steps as usize).range(10.0, 1e6).unit("steps").describe("Control steps of an episode."),
         int("curriculum.epochs_per_stage", d.curriculum.epochs_per_stage as usize).range(0.0, big).unit("epochs").describe("Epochs in each of the six stages of the reward; 0: the start coefficients throughout."),
+        Declaration::choice("reward.definition", "published", &["published", "authors_code"]).describe("Coefficients of the reward that is learned from: the published ones with their curriculum, or those in the authors' code, which do not change."),
         Declaration::choice("reward.orientation", "full", &["full", "yaw"]).describe("Orientation term of the reward that is learned from: 1 − q_w² (every rotation), or the published 2·acos(1 − q_z²) (yaw only)."),
         Declaration::float("reward.scale", d.reward_scale).range(1e-6, 1e3).describe("Rewards are multiplied by this for the critics."),
         Declaration::float("observation_noise", 1.0).range(0.0, 10.0).describe("Noise on what the actor sees in training, as a multiple of the evaluation simulator's (0.05 m, 0.1 m/s, 0.2 rad/s)."),
@@ -114,7 +132,11 @@ impl Settings {
         };
         let config = Config {
             method: Method::from_name(method).ok_or_else(|| format!("method `{method}` is not known"))?,
-            hidden: Config::default().hidden,
+            hidden: widths(p, "hidden")?,
+            critic: CriticShape {
+                hidden: widths(p, "critic_hidden")?,
+                backend: Backend::from_name(p.text("critic_backend")?).unwrap_or_default(),
+            },
             actor_learning_rate: p.float("actor_learning_rate")?,
             critic_learning_rate: p.float("critic_learning_rate")?,
             actor_clip_norm: p.float("actor_clip_norm")?,
@@ -140,6 +162,10 @@ impl Settings {
                 decay: p.float("bc.decay")?,
                 floor: p.float("bc.floor")?,
             },
+            cloning_enabled: p.boolean("bc.enabled")?,
+            smoothness: p.float("smoothness")?,
+            surrogate: surrogate(p.text("surrogate")?),
+            truncate_steps: p.count("truncate_steps")?,
             cloning_target: match p.text("bc.target")? {
                 "applied" => CloningTarget::Applied,
                 _ => CloningTarget::Guide,
@@ -153,12 +179,18 @@ impl Settings {
                 _ => SlopeSchedule::Adaptive {
                     start: p.float("slope.start")?,
                     return_scale: p.float("slope.return_scale")?,
+                    law: SlopeLaw::from_name(p.text("slope.law")?).unwrap_or_default(),
                 },
             },
             jump_start: JumpStart {
                 episode_steps: u32::try_from(p.count("episode_steps")?)?,
                 warmup_steps: u32::try_from(p.count("warmup_steps")?)?,
                 episodes: count("jump_start.episodes")?,
+            },
+            jump_start_enabled: p.boolean("jump_start.enabled")?,
+            reward: match p.text("reward.definition")? {
+                "authors_code" => RewardDefinition::AuthorsCode,
+                _ => RewardDefinition::Published,
             },
             curriculum: Curriculum { epochs_per_stage: count("curriculum.epochs_per_stage")? },
             orientation: match p.text("reward.orientation")? {
@@ -176,6 +208,9 @@ impl Settings {
         if config.warmup_steps >= config.cut.length {
             let (warmup, length) = (config.warmup_steps, config.cut.length);
             return Err(format!("warmup_steps = {warmup} must be below sequence_length = {length}").into());
+        }
+        if !config.method.reinforces() && !config.clones() {
+            return Err("method bc with bc.enabled = false has nothing to learn from".into());
         }
         Ok(Self {
             config,
@@ -197,4 +232,24 @@ impl Settings {
             stop: Stop { updates: count("stop_after_updates")?, steps: count("stop_after_steps")? },
         })
     }
+}
+
+fn surrogate(name: &str) -> Surrogate {
+    SURROGATE_NAMES.iter().position(|n| *n == name).map_or(Surrogate::default(), |i| SURROGATES[i])
+}
+
+fn dashed(widths: &[usize]) -> String {
+    widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")
+}
+
+/// Widths of layers as in `256-128`.
+fn widths(p: &Parameters, name: &str) -> Result<Vec<usize>, BuildError> {
+    let text = p.text(name)?;
+    let widths: Option<Vec<usize>> = text.split('-').map(|w| w.trim().parse().ok()).collect();
+    widths.filter(|w| (1..=16).contains(&w.len()) && w.iter().all(|n| (1..=65_536).contains(n))).ok_or_else(
+        || {
+            format!("{name} = `{text}` must be 1 to 16 widths of 1 to 65536, joined by `-`, as in 256-128")
+                .into()
+        },
+    )
 }
