@@ -150,7 +150,7 @@ impl Critics {
                 sum.clear();
                 sum.resize(critic.parameters().len(), 0.0);
             }
-            for chunk in lanes::chunks(rows) {
+            for chunk in lanes::chunks(rows, n) {
                 self.temporal_difference_targets(transitions, chunk.clone(), lane)?;
                 self.add_gradients(transitions, chunk, n, lane)?;
             }
@@ -257,7 +257,7 @@ impl Critics {
         into.rows.resize(n * WIDTH, 0.0);
         lanes::run(n, WIDTH, &mut into.rows, &mut buffers.lanes, |lane, rows, out| {
             let first = rows.start;
-            for chunk in lanes::chunks(rows) {
+            for chunk in lanes::chunks(rows, n) {
                 lane.rows.resize(chunk.len() * INPUTS, 0.0);
                 for (row, into) in chunk.clone().zip(lane.rows.chunks_exact_mut(INPUTS)) {
                     fill(row, into);

@@ -8,28 +8,36 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Rows that are computed together: few enough for a layer's activations to stay in a core's cache, enough for the matrix
-/// products to be near their best.
-pub const CHUNK: usize = 256;
+/// Rows that are computed together at most: few enough for a layer's activations to stay in a core's cache.
+const LARGEST_CHUNK: usize = 256;
+/// … and at least, while there are that many: enough for a matrix product to be worth its call.
+const SMALLEST_CHUNK: usize = 64;
 
 /// Lanes at most: more than that many cores are not used, and each has its own sums.
 const LANES: usize = 16;
 
+/// Rows that are computed together in a batch of so many.
+fn chunk_of(rows: usize) -> usize {
+    (rows / 8).next_multiple_of(32).clamp(SMALLEST_CHUNK, LARGEST_CHUNK)
+}
+
 /// The rows of each lane; contiguous, and whole chunks but for the last.
-pub fn lanes(rows: usize) -> Vec<Range<usize>> {
-    let chunks = rows.div_ceil(CHUNK);
+fn lanes(rows: usize) -> Vec<Range<usize>> {
+    let chunk = chunk_of(rows);
+    let chunks = rows.div_ceil(chunk);
     let lanes = chunks.min(LANES);
     (0..lanes)
         .map(|lane| {
-            let at = |lane: usize| (lane * chunks / lanes * CHUNK).min(rows);
+            let at = |lane: usize| (lane * chunks / lanes * chunk).min(rows);
             at(lane)..at(lane + 1)
         })
         .collect()
 }
 
-/// A lane's chunks in order.
-pub fn chunks(lane: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    lane.clone().step_by(CHUNK).map(move |first| first..(first + CHUNK).min(lane.end))
+/// The chunks, in order, of a lane of a batch of `rows`.
+pub fn chunks(lane: Range<usize>, rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let chunk = chunk_of(rows);
+    lane.clone().step_by(chunk).map(move |first| first..(first + chunk).min(lane.end))
 }
 
 /// Runs `work` for every lane, each with its own state and its own part of `out` (`width` numbers for each row), in
@@ -69,10 +77,10 @@ mod tests {
     fn every_row_is_in_one_chunk_of_one_lane() {
         for rows in [0, 1, 255, 256, 257, 512, 4096, 4097, 12_800, 25_600] {
             let lanes = lanes(rows);
-            let all: Vec<usize> = lanes.iter().cloned().flat_map(chunks).flatten().collect();
-            assert!(all.iter().copied().eq(0..rows), "{rows}");
+            let chunks = || lanes.iter().cloned().flat_map(|lane| chunks(lane, rows));
+            assert!(chunks().flatten().eq(0..rows), "{rows}");
             assert!(lanes.len() <= LANES && lanes.iter().all(|lane| !lane.is_empty()));
-            assert!(lanes.iter().cloned().flat_map(chunks).all(|c| c.len() <= CHUNK));
+            assert!(chunks().all(|c| c.len() <= LARGEST_CHUNK));
         }
     }
 

@@ -189,6 +189,13 @@ impl Dense {
         self.layout().into_iter().map(|l| (&self.parameters[l.weight], &self.parameters[l.bias]))
     }
 
+    /// Sets the bias of every output.
+    pub fn bias_output(&mut self, value: f32) {
+        if let Some(last) = self.layout().pop() {
+            self.parameters[last.bias].fill(value);
+        }
+    }
+
     fn layout(&self) -> Vec<Layer> {
         let last = self.widths.len().saturating_sub(2);
         let mut at = 0;

@@ -1,4 +1,6 @@
-//! `spikewing train`: all nodes in one process, in lock-step, as fast as the machine can.
+//! `spikewing train`: all nodes in one process, in lock-step, as fast as the machine can; `spikewing train guide`.
+
+mod guide;
 
 use std::{
     cell::RefCell,
@@ -8,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use spikewing_msgs::{
     Message,
     spikewing_msgs::{LearnerStatus, PolicyStatus},
@@ -25,11 +27,16 @@ use spikewing_runtime::{
 
 use crate::{Failure, eval, progress::Progress, registry};
 
-const PARAMETERS: &str = include_str!("../../../params/train.yaml");
+const PARAMETERS: &str = include_str!("../../../../params/train.yaml");
 
 /// Train a spiking policy: simulator, bridge, estimator, guide, student, supervisor and learner in one process
+///
+/// `spikewing train guide` trains the guide's network instead.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct TrainArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// What the student learns from
     #[arg(long, default_value = "td3bc_jsrl", value_parser = spikewing_rl::Method::NAMES)]
     method: String,
@@ -65,9 +72,22 @@ pub struct TrainArgs {
     json: bool,
 }
 
+/// Something else to train.
+#[derive(Debug, Subcommand)]
+enum What {
+    Guide(guide::GuideArgs),
+}
+
 impl TrainArgs {
     /// Runs the command.
     pub fn run(&self) -> Result<(), Failure> {
+        match &self.what {
+            Some(What::Guide(args)) => args.run(),
+            None => self.train(),
+        }
+    }
+
+    fn train(&self) -> Result<(), Failure> {
         let stop = spikewing_runtime::process::stop_flag()?;
         let started = Instant::now();
         let dir = self.run_dir()?;

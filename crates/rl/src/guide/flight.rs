@@ -1,0 +1,166 @@
+//! Episodes for the guide's learner, and the guide as a pilot.
+
+use nalgebra::Vector3;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_distr::StandardNormal;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use spikewing_quad::{
+    OBSERVATION, Observation, State, Vehicle,
+    protocol::Pilot,
+    reward::{BOX_M, terminated},
+    step,
+};
+use spikewing_snn::Mlp;
+
+use super::{GuideConfig, start_of};
+use crate::{
+    ObservationNoise, critic,
+    dense::{Dense, DenseError, Scratch},
+    replay::{ACTION, End, HISTORY, PRIVILEGED},
+};
+
+/// One episode.
+#[derive(Clone, Debug)]
+pub struct Flown {
+    /// What the history holds before the first action: the start's rotor speeds as an action.
+    pub before: [f32; ACTION],
+    /// T + 1 observations without noise.
+    pub observations: Vec<Observation>,
+    /// T actions.
+    pub actions: Vec<[f32; ACTION]>,
+    /// How it ended.
+    pub end: End,
+    /// Sum of rewards.
+    pub episode_return: f64,
+}
+
+/// The last 32 actions, newest last.
+#[derive(Clone, Debug)]
+pub struct Past {
+    privileged: [f32; PRIVILEGED],
+}
+
+impl Past {
+    /// Filled with one action.
+    pub fn filled(action: [f32; ACTION]) -> Self {
+        let mut privileged = [0.0; PRIVILEGED];
+        privileged[OBSERVATION..].chunks_exact_mut(ACTION).for_each(|slot| slot.copy_from_slice(&action));
+        Self { privileged }
+    }
+
+    /// Takes the newest action.
+    pub fn push(&mut self, action: [f32; ACTION]) {
+        self.privileged.copy_within(OBSERVATION + ACTION.., OBSERVATION);
+        self.privileged[PRIVILEGED - ACTION..].copy_from_slice(&action);
+    }
+
+    /// The privileged observation of what is seen now.
+    pub fn with(&mut self, seen: &Observation) -> &[f32; PRIVILEGED] {
+        self.privileged[..OBSERVATION].copy_from_slice(seen);
+        &self.privileged
+    }
+}
+
+/// Standard deviations of a share of the noise, by element of the observation.
+pub fn deviations(noise: &ObservationNoise, share: f32) -> [f32; OBSERVATION] {
+    std::array::from_fn(|i| {
+        share
+            * match i {
+                0..3 => noise.position_m,
+                3..12 => noise.rotation,
+                12..15 => noise.velocity_m_s,
+                _ => noise.body_rates_rad_s,
+            } as f32
+    })
+}
+
+/// Adds noise in place.
+pub fn add_noise(seen: &mut [f32], std: &[f32; OBSERVATION], rng: &mut impl Rng) {
+    for (value, std) in seen.iter_mut().zip(std) {
+        *value += std * rng.sample::<f32, _>(StandardNormal);
+    }
+}
+
+/// The action that a start's rotor speeds correspond to.
+pub fn action_of_rotors(vehicle: &Vehicle, state: &State) -> [f32; ACTION] {
+    state.rotors.map(|r| vehicle.action_of_rotor(r) as f32)
+}
+
+/// Flies one episode with exploration noise.
+pub fn fly(config: &GuideConfig, vehicle: &Vehicle, actor: &Dense, seed: u64) -> Result<Flown, DenseError> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let origin = Vector3::zeros();
+    let airframe = config.variation.draw(vehicle, &mut rng);
+    let disturbance = airframe.simulation.sample_disturbance(&mut rng);
+    let mut state = start_of(vehicle).sample(&airframe, &origin, &mut rng);
+    let std = deviations(&config.observation_noise, rng.random());
+    let [least, most] = config.exploration;
+    let exploration = (least + (most - least) * rng.random::<f64>()) as f32;
+    let before = action_of_rotors(&airframe, &state);
+    let mut past = Past::filled(before);
+    let mut scratch = Scratch::default();
+    let mut flown = Flown {
+        before,
+        observations: vec![state.observation(&origin)],
+        actions: Vec::new(),
+        end: End::Truncated,
+        episode_return: 0.0,
+    };
+    for _ in 0..config.episode_steps {
+        let mut input = *past.with(&state.observation(&origin));
+        add_noise(&mut input[..OBSERVATION], &std, &mut rng);
+        critic::scale_privileged(&mut input);
+        actor.forward(&input, &mut scratch)?;
+        let mut action = [0.0; ACTION];
+        for (a, &mean) in action.iter_mut().zip(scratch.output()) {
+            *a = (mean + exploration * rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
+        }
+        state = step(&airframe, &state, &action.map(f64::from), &disturbance, config.dt_s);
+        past.push(action);
+        let over = terminated(&state, &origin, BOX_M);
+        if !state.is_finite() {
+            // The transition into what is no state teaches nothing.
+            flown.end = End::Truncated;
+            break;
+        }
+        flown.actions.push(action);
+        flown.observations.push(state.observation(&origin));
+        flown.episode_return += config.reward.of_state(&state, &origin, &action.map(f64::from));
+        if over {
+            flown.end = End::Terminated;
+            break;
+        }
+    }
+    Ok(flown)
+}
+
+/// A guide as a pilot for evaluation; it keeps its own history.
+#[derive(Clone, Debug)]
+pub struct GuidePilot {
+    mlp: Mlp,
+    past: Past,
+}
+
+impl GuidePilot {
+    /// From a network on the privileged observation.
+    pub fn new(mlp: Mlp) -> Self {
+        Self { mlp, past: Past::filled([0.0; ACTION]) }
+    }
+}
+
+impl Pilot for GuidePilot {
+    fn reset(&mut self, vehicle: &Vehicle, state: &State) {
+        self.past = Past::filled(action_of_rotors(vehicle, state));
+    }
+
+    fn act(&mut self, observation: &Observation, _step: usize) -> [f32; 4] {
+        let mut action = [0.0; ACTION];
+        if self.mlp.forward(self.past.with(observation), &mut action).is_err() {
+            return [f32::NAN; ACTION];
+        }
+        self.past.push(action);
+        action
+    }
+}
+
+const _: () = assert!(PRIVILEGED == OBSERVATION + HISTORY * ACTION);
