@@ -90,6 +90,36 @@ impl Metrics {
     }
 }
 
+/// Drops the rows of `metrics.csv` in a folder whose `column` is beyond `limit`, and a last one that was cut off.
+///
+/// # Errors
+/// When the file is there but cannot be read or written.
+pub fn keep_up_to(folder: &Path, column: &str, limit: f64) -> Result<(), MetricsError> {
+    let path = folder.join("metrics.csv");
+    let fail = |source| MetricsError { path: path.clone(), source };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut lines = text.lines();
+    let header = lines.next().unwrap_or_default();
+    let Some(index) = header.split(',').position(|h| h == column) else { return Ok(()) };
+    let (mut kept, width) = (format!("{header}\n"), header.split(',').count());
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').collect();
+        let within = cells.get(index).and_then(|c| c.parse::<f64>().ok()).is_some_and(|v| v <= limit);
+        if within && cells.len() == width {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    if kept == text {
+        return Ok(());
+    }
+    crate::checkpoint::write_atomically(&path, kept.as_bytes()).map_err(fail)
+}
+
 /// A TensorFlow `Event` in protobuf: wall_time (1, double), step (2, int64), and the field that `fill` adds.
 fn event(wall_time_s: f64, step: u64, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut body = Vec::new();

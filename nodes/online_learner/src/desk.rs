@@ -13,7 +13,7 @@ use spikewing_guide_policy::geometric::Geometric;
 use spikewing_quad::{Vehicle, protocol::Evaluation};
 use spikewing_rl::{
     Trainer, UpdateStats, checkpoint,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     replay::{Episode, Step},
 };
 use spikewing_snn::policy::{Metadata, Policy};
@@ -153,7 +153,11 @@ impl Desk {
             Vehicle::find(if settings.vehicle == "crazyflie" { "l2f0" } else { &settings.vehicle })?;
         // Opened at once, so that a folder that cannot be written is found at the start.
         let metrics = match &settings.run_dir {
-            Some(dir) => Some(Metrics::open(dir, &COLUMNS, wall_time_s)?),
+            Some(dir) => {
+                // What was learned after the checkpoint is lost, and will be learned again.
+                metrics::keep_up_to(dir, "environment_steps", trainer.environment_steps() as f64)?;
+                Some(Metrics::open(dir, &COLUMNS, wall_time_s)?)
+            }
             None => None,
         };
         Ok(Self {
@@ -323,7 +327,8 @@ impl Desk {
         Policy::spiking(self.trainer.policy().clone(), metadata).map_err(|e| e.to_string())
     }
 
-    fn publication(&mut self) -> Result<Publication, String> {
+    /// The policy as it is, for whoever starts after it was learned.
+    pub fn publication(&mut self) -> Result<Publication, String> {
         let bytes = self.policy()?.to_bytes();
         let parent = self.progress.policy_version;
         self.progress.policy_version += 1;
@@ -345,8 +350,22 @@ impl Desk {
             let _ = std::fs::remove_file(progress_path(&old));
             let _ = std::fs::remove_file(old);
         }
+        self.save_policy()
+    }
+
+    /// Writes the latest policy alone.
+    pub fn save_policy(&self) -> Result<(), String> {
+        let Some(dir) = &self.run_dir else { return Ok(()) };
         self.policy()?.save(&dir.join("latest.safetensors")).map_err(|e| e.to_string())
     }
+}
+
+/// Updates that the learner in a run folder has made by its newest whole checkpoint; 0 without one.
+///
+/// # Errors
+/// When there are checkpoints, but none can be read.
+pub fn updates_in(dir: &Path) -> Result<u64, String> {
+    Ok(newest_whole(dir)?.map_or(0, |(trainer, _)| trainer.updates()))
 }
 
 /// The newest checkpoint that can be read, if there are any. To start anew where none can be read would overwrite them.

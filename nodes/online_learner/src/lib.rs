@@ -13,6 +13,7 @@ mod desk;
 mod node;
 mod settings;
 
+pub use desk::updates_in;
 pub use node::OnlineLearner;
 
 use spikewing_runtime::{NodeKind, node::Urgency};

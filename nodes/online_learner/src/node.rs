@@ -13,7 +13,7 @@ use spikewing_runtime::{
 };
 
 use crate::{
-    desk::{Assignment, Desk, Outcome, Record, mean},
+    desk::{Assignment, Desk, Outcome, Publication, Record, mean},
     settings::Settings,
 };
 
@@ -158,20 +158,7 @@ impl OnlineLearner {
             return;
         }
         if let Some(publication) = outcome.publication {
-            let digest = sha256(&publication.bytes);
-            out.publish(
-                &UPDATE,
-                sw::PolicyUpdate {
-                    header: Header::new(now.to_msg(), ""),
-                    version: publication.version,
-                    parent_version: publication.parent,
-                    format: "safetensors".into(),
-                    sha256: digest,
-                    data: publication.bytes,
-                    signature: Vec::new(),
-                    return_estimate: publication.return_estimate as f32,
-                },
-            );
+            publish_policy(now, publication, out);
         }
         if outcome.updates > 0 && outcome.seconds > 0.0 {
             self.status.updates_per_second = (outcome.updates as f64 / outcome.seconds) as f32;
@@ -236,6 +223,22 @@ impl OnlineLearner {
     }
 }
 
+fn publish_policy(now: Time, publication: Publication, out: &mut Outbox) {
+    out.publish(
+        &UPDATE,
+        sw::PolicyUpdate {
+            header: Header::new(now.to_msg(), ""),
+            version: publication.version,
+            parent_version: publication.parent,
+            format: "safetensors".into(),
+            sha256: sha256(&publication.bytes),
+            data: publication.bytes,
+            signature: Vec::new(),
+            return_estimate: publication.return_estimate as f32,
+        },
+    );
+}
+
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
@@ -255,6 +258,13 @@ impl Node for OnlineLearner {
     }
 
     fn on_start(&mut self, now: Time, out: &mut Outbox) {
+        // A learner that goes on has something to fly already.
+        if let Some(desk) = self.desk.as_mut().filter(|d| d.trainer.updates() > 0) {
+            match desk.publication() {
+                Ok(publication) => publish_policy(now, publication, out),
+                Err(reason) => tracing::warn!("{reason}"),
+            }
+        }
         self.publish_jump_start(now, out);
         self.publish_status(now, out);
     }
@@ -317,8 +327,9 @@ impl Node for OnlineLearner {
         match &mut self.desk {
             Some(desk) => {
                 self.saved = true;
-                if let Err(reason) = desk.save() {
-                    tracing::error!("no checkpoint: {reason}");
+                let saved = if self.settings.checkpoint_on_stop { desk.save() } else { desk.save_policy() };
+                if let Err(reason) = saved {
+                    tracing::error!("not saved: {reason}");
                 }
                 Shutdown::Done
             }

@@ -34,6 +34,7 @@ pub struct Settings {
     pub evaluate_every: u64,
     pub evaluation_episodes: usize,
     pub keep_checkpoints: usize,
+    pub checkpoint_on_stop: bool,
     pub start_steps: u64,
     /// As the parameter has it: 0 for all cores, below 0 for all but so many.
     pub threads: i64,
@@ -71,6 +72,7 @@ pub fn declare() -> Vec<Declaration> {
         int("evaluate_every_updates", 200).range(1.0, big).unit("updates").describe("Updates between two evaluations in the embedded dynamics, which the adaptive slope follows and by which the best policy is kept."),
         int("evaluation_episodes", 5).range(1.0, 1000.0).describe("Episodes of such an evaluation."),
         int("keep_checkpoints", 2).range(1.0, 1000.0).describe("Checkpoints that are kept."),
+        Declaration::boolean("checkpoint_on_stop", true).describe("Write a checkpoint when stopped. `spikewing train` does not: it resumes at the last regular one, to make the same weights as a run that was never stopped."),
         int("start_steps", 1500).range(0.0, big).unit("steps").describe("Steps of experience before the first update."),
         int("stop_after_updates", 0).range(0.0, big).unit("updates").describe("The run ends after so many updates; 0: never."),
         int("stop_after_steps", 0).range(0.0, big).unit("steps").describe("The run ends after so many steps of experience; 0: never."),
@@ -227,6 +229,7 @@ impl Settings {
             evaluate_every: count("evaluate_every_updates")?,
             evaluation_episodes: p.count("evaluation_episodes")?,
             keep_checkpoints: p.count("keep_checkpoints")?,
+            checkpoint_on_stop: p.boolean("checkpoint_on_stop")?,
             start_steps: count("start_steps")?,
             threads: p.integer("threads")?,
             stop: Stop { updates: count("stop_after_updates")?, steps: count("stop_after_steps")? },

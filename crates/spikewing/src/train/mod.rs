@@ -1,33 +1,32 @@
 //! `spikewing train`: all nodes in one process, in lock-step, as fast as the machine can; `spikewing train guide`.
 
 mod guide;
+mod run_file;
+mod segments;
 
 use std::{
     cell::RefCell,
     path::{Path, PathBuf},
     rc::Rc,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use clap::{Args, Subcommand};
-use spikewing_msgs::{
-    Message,
-    spikewing_msgs::{LearnerStatus, PolicyStatus},
-};
 use spikewing_quad::protocol::Evaluation;
 use spikewing_rl::checkpoint::write_atomically;
 use spikewing_runtime::{
-    NodeOptions, Time,
+    NodeOptions, Parameters,
     args::{self, Setting},
-    local::{Composition, Ended},
-    parameter::Value,
+    parameter::{ParameterError, Value},
     parameter_file,
 };
 
 use crate::{Failure, eval, progress::Progress, registry};
+use segments::Run;
 
 const PARAMETERS: &str = include_str!("../../../../params/train.yaml");
+/// Updates of a new run.
+const UPDATES: u64 = 4000;
 
 /// Train a spiking policy: simulator, bridge, estimator, guide, student, supervisor and learner in one process
 ///
@@ -38,23 +37,23 @@ pub struct TrainArgs {
     #[command(subcommand)]
     what: Option<What>,
     /// What the student learns from
-    #[arg(long, default_value = "td3bc_jsrl", value_parser = spikewing_rl::Method::NAMES)]
+    #[arg(long, default_value = "td3bc_jsrl", value_parser = spikewing_rl::Method::NAMES, conflicts_with = "resume")]
     method: String,
     /// Vehicle: a built-in name or a vehicle file
-    #[arg(long, default_value = "crazyflie")]
+    #[arg(long, default_value = "crazyflie", conflicts_with = "resume")]
     vehicle: String,
     /// Seed of everything; the same seed makes the same weights
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, conflicts_with = "resume")]
     seed: u64,
     /// Run folder; default runs/METHOD-VEHICLE-seedN
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder
+    /// Go on with the run in this folder, with its parameters: the result is that of a run that was never stopped
     #[arg(long, conflicts_with = "out")]
     resume: Option<PathBuf>,
-    /// Updates to make
-    #[arg(long, default_value_t = 4000)]
-    updates: u64,
+    /// Updates to make in all [default: 4000, or what the run that goes on was to make]
+    #[arg(long)]
+    updates: Option<u64>,
     /// Stop after so many minutes at the latest
     #[arg(long)]
     max_minutes: Option<f64>,
@@ -92,50 +91,38 @@ impl TrainArgs {
         let started = Instant::now();
         let dir = self.run_dir()?;
         let nodes = self.options(&dir)?;
-        write_run_file(&dir, self, &nodes)?;
+        let updates = learner(&nodes, |p| p.count("stop_after_updates").map(|n| n as u64))?;
+        run_file::write(&dir, &nodes)?;
 
-        let progress = Rc::new(RefCell::new(Progress::new(self.updates, self.max_minutes)));
+        let progress = Rc::new(RefCell::new(Progress::new(updates, self.max_minutes)));
         progress.borrow().say(&format!(
             "training {} on {}, seed {}: all nodes in one process, run folder {}",
-            self.method,
-            self.vehicle,
-            self.seed,
+            learner(&nodes, |p| p.text("method").map(str::to_owned))?,
+            learner(&nodes, |p| p.text("vehicle").map(str::to_owned))?,
+            learner(&nodes, |p| p.integer("seed"))?,
             dir.display()
         ));
-        let mut composition = Composition::new();
-        for (kind, options) in registry::NODES.into_iter().zip(&nodes) {
-            composition.add(kind, options)?;
-        }
         let limit = self.max_minutes.map(|m| Duration::from_secs_f64((m * 60.0).max(0.0)));
-        let (observed, flag) = (Rc::clone(&progress), std::sync::Arc::clone(&stop));
-        composition.observe(move |now: Time, _topic, message| {
-            if let Some(status) = LearnerStatus::peel(message) {
-                observed.borrow_mut().learner(now, status);
-                if limit.is_some_and(|limit| started.elapsed() > limit) {
-                    flag.store(true, Ordering::Relaxed);
-                }
-            } else if let Some(status) = PolicyStatus::peel(message) {
-                observed.borrow_mut().policy(status);
-            }
-        });
-        let report = composition.run(&stop, None)?;
-        let simulated_s = report.simulated.seconds();
+        let run = Run { nodes: &nodes, dir: &dir, updates, limit, stop: &stop, progress: &progress };
+        let flown = run.fly()?;
         let wall_s = started.elapsed().as_secs_f64();
-        let swaps = progress.borrow().swaps();
         progress.borrow().finish(&format!(
-            "{} after {simulated_s:.0} s of flight in {wall_s:.0} s ({:.0}× real time), {swaps} weight swaps; \
-             waited {:.0} s for the learner",
-            if report.ended == Ended::Stopped { "stopped" } else { "done" },
-            simulated_s / wall_s.max(1e-9),
-            report.waited.as_secs_f64(),
+            "{} after {:.0} s of flight in {wall_s:.0} s ({:.0}× real time), {} weight swaps; waited {:.0} s for the \
+             learner",
+            if flown.done { "done" } else { "stopped" },
+            flown.simulated_s,
+            flown.simulated_s / wall_s.max(1e-9),
+            progress.borrow().swaps(),
+            flown.waited_s,
         ));
-        self.conclude(&dir)
+        let simulated = nodes.iter().find_map(|n| n.parameters.text("vehicle").ok()).unwrap_or("crazyflie");
+        self.conclude(&dir, simulated, updates, flown.done)
     }
 
     fn run_dir(&self) -> Result<PathBuf, Failure> {
         if let Some(dir) = &self.resume {
-            if !dir.is_dir() {
-                return Err(format!("--resume {}: there is no such folder", dir.display()).into());
+            if !run_file::path(dir).is_file() {
+                return Err(format!("--resume {}: there is no run (no run.yaml) in it", dir.display()).into());
             }
             return Ok(dir.clone());
         }
@@ -157,7 +144,8 @@ impl TrainArgs {
         Ok(dir)
     }
 
-    /// The nodes' options, in the order of the registry: defaults, params/train.yaml, files, the arguments here.
+    /// The nodes' options, in the order of the registry: defaults, params/train.yaml, files, the arguments here; for a
+    /// run that goes on its own parameters instead of the first two.
     fn options(&self, dir: &Path) -> Result<Vec<NodeOptions>, Failure> {
         let mut overrides = Vec::new();
         for text in &self.parameters {
@@ -171,32 +159,23 @@ impl TrainArgs {
         let mut all = Vec::new();
         for kind in registry::NODES {
             let mut options = NodeOptions::of(kind);
-            args::apply_text(&mut options, PARAMETERS, Path::new("params/train.yaml"))?;
+            match &self.resume {
+                Some(dir) => args::apply(&mut options, &Setting::File(run_file::path(dir)))?,
+                None => args::apply_text(&mut options, PARAMETERS, Path::new("params/train.yaml"))?,
+            }
             for file in &self.files {
                 args::apply(&mut options, &Setting::File(file.clone()))?;
             }
-            let seed = i64::try_from(self.seed).unwrap_or(i64::MAX);
-            let text = |t: &str| Value::Text(t.to_owned());
-            let mut set = |name: &str, value: Value| -> Result<(), Failure> {
-                if options.parameters.declaration(name).is_ok() {
-                    options.parameters.set(name, value)?;
-                }
-                Ok(())
-            };
-            set("seed", Value::Integer(seed))?;
-            // What a policy is made for is a name, what a node flies may be a file.
-            let learned = matches!(kind.name, "snn_policy" | "online_learner");
-            let vehicle = if learned {
-                spikewing_quad::Vehicle::find(&self.vehicle)?.name
-            } else {
-                self.vehicle.clone()
-            };
-            set("vehicle", text(&vehicle))?;
+            if self.resume.is_none() {
+                self.name_what_is_trained(&mut options)?;
+            }
             if kind.name == "online_learner" {
-                set("method", text(&self.method))?;
-                set("run_dir", text(&dir.display().to_string()))?;
-                set("resume", Value::Bool(self.resume.is_some()))?;
-                set("stop_after_updates", Value::Integer(i64::try_from(self.updates).unwrap_or(i64::MAX)))?;
+                options.parameters.set("run_dir", Value::Text(dir.display().to_string()))?;
+                let updates = self.updates.or(self.resume.is_none().then_some(UPDATES));
+                if let Some(updates) = updates {
+                    let updates = i64::try_from(updates).unwrap_or(i64::MAX);
+                    options.parameters.set("stop_after_updates", Value::Integer(updates))?;
+                }
             }
             for (node, name, value) in &overrides {
                 if *node == kind.name {
@@ -211,30 +190,53 @@ impl TrainArgs {
         Ok(all)
     }
 
-    /// Evaluates what was learned, and says what to do with it.
-    fn conclude(&self, dir: &Path) -> Result<(), Failure> {
+    /// Method, vehicle and seed into the parameters of a node that has them.
+    fn name_what_is_trained(&self, options: &mut NodeOptions) -> Result<(), Failure> {
+        // What a policy is made for is a name, what a node flies may be a file.
+        let vehicle = match options.name.as_str() {
+            "snn_policy" | "online_learner" => spikewing_quad::Vehicle::find(&self.vehicle)?.name,
+            _ => self.vehicle.clone(),
+        };
+        for (name, value) in [
+            ("seed", Value::Integer(i64::try_from(self.seed).unwrap_or(i64::MAX))),
+            ("vehicle", Value::Text(vehicle)),
+            ("method", Value::Text(self.method.clone())),
+        ] {
+            if options.parameters.declaration(name).is_ok() {
+                options.parameters.set(name, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates what was learned in a simulated vehicle, and says what to do with it.
+    fn conclude(&self, dir: &Path, simulated: &str, updates: u64, done: bool) -> Result<(), Failure> {
         let (best, latest) = (dir.join("policy.safetensors"), dir.join("latest.safetensors"));
         if !latest.is_file() {
             return Err("nothing was learned yet: the run was too short for a first checkpoint".into());
         }
         let evaluation = Evaluation {
-            vehicle: spikewing_quad::Vehicle::find(if self.vehicle == "crazyflie" {
+            vehicle: spikewing_quad::Vehicle::find(if simulated == "crazyflie" {
                 "l2f0"
             } else {
-                &self.vehicle
+                simulated
             })?,
             ..Evaluation::paper(self.eval_episodes.max(1), 1)?
         };
         // The best by its training returns and the last: the better of them under the protocol is the run's policy.
-        let last = eval::evaluate(&latest.display().to_string(), &evaluation)?;
-        let report = if best.is_file() {
-            let report = eval::evaluate(&best.display().to_string(), &evaluation)?;
-            if report.flight.return_mean >= last.flight.return_mean { report } else { last.clone() }
-        } else {
-            last.clone()
-        };
-        if report == last {
-            std::fs::copy(&latest, &best).map_err(|e| format!("{}: {e}", best.display()))?;
+        let mut report = eval::evaluate(&latest.display().to_string(), &evaluation)?;
+        let mut policy = latest.clone();
+        if best.is_file() {
+            let of_best = eval::evaluate(&best.display().to_string(), &evaluation)?;
+            if of_best.flight.return_mean >= report.flight.return_mean {
+                (report, policy) = (of_best, best.clone());
+            }
+        }
+        // A run that goes on must find the files as it left them.
+        if done && policy == latest {
+            let bytes = std::fs::read(&latest).map_err(|e| format!("{}: {e}", latest.display()))?;
+            write_atomically(&best, &bytes).map_err(|e| format!("{}: {e}", best.display()))?;
+            policy = best;
         }
         eprintln!(
             "protocol paper, {} episodes: return {:.1} ± {:.1}, {:.0} % completed, xy error {:.3} m",
@@ -244,10 +246,14 @@ impl TrainArgs {
             100.0 * report.flight.completed_share,
             report.flight.xy_error_m,
         );
-        eprintln!("policy: {}", best.display());
-        eprintln!("  look at it:  spikewing policy inspect {}", best.display());
-        eprintln!("  fly it:      spikewing launch launch/hover_sim.launch.yaml policy:={}", best.display());
-        eprintln!("  go on:       spikewing train --resume {} --updates {}", dir.display(), 2 * self.updates);
+        let (policy, dir) = (policy.display(), dir.display());
+        eprintln!("policy: {policy}");
+        eprintln!("  look at it:  spikewing policy inspect {policy}");
+        eprintln!("  fly it:      spikewing launch launch/hover_sim.launch.yaml policy:={policy}");
+        match done {
+            true => eprintln!("  go on:       spikewing train --resume {dir} --updates {}", 2 * updates),
+            false => eprintln!("  go on:       spikewing train --resume {dir}"),
+        }
         if self.json {
             eval::print(&report, true)?;
         }
@@ -255,36 +261,11 @@ impl TrainArgs {
     }
 }
 
-/// `run.yaml`: every resolved parameter of every node, and what was asked for.
-fn write_run_file(dir: &Path, args: &TrainArgs, nodes: &[NodeOptions]) -> Result<(), Failure> {
-    use serde_yaml::{Mapping, Value as Yaml};
-    let mut root = Mapping::new();
-    for options in nodes {
-        let mut parameters = Mapping::new();
-        for (name, value) in options.parameters.values() {
-            let yaml = match value {
-                Value::Bool(v) => Yaml::from(*v),
-                Value::Integer(v) => Yaml::from(*v),
-                Value::Float(v) => Yaml::from(*v),
-                Value::Text(v) => Yaml::from(v.clone()),
-                Value::Floats(v) => Yaml::from(v.clone()),
-                Value::Texts(v) => Yaml::from(v.clone()),
-            };
-            parameters.insert(Yaml::from(name.clone()), yaml);
-        }
-        let mut section = Mapping::new();
-        section.insert(Yaml::from("ros__parameters"), Yaml::Mapping(parameters));
-        root.insert(Yaml::from(options.name.clone()), Yaml::Mapping(section));
-    }
-    let text = format!(
-        "# spikewing {} train, method {}, seed {}, updates {}\n# A parameter file: every parameter of the run, resolved.\n{}",
-        env!("CARGO_PKG_VERSION"),
-        args.method,
-        args.seed,
-        args.updates,
-        serde_yaml::to_string(&root)?
-    );
-    let path = dir.join("run.yaml");
-    write_atomically(&path, text.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(())
+/// A parameter of the learner.
+fn learner<T>(
+    nodes: &[NodeOptions],
+    read: impl Fn(&Parameters) -> Result<T, ParameterError>,
+) -> Result<T, Failure> {
+    let node = nodes.iter().find(|n| n.parameters.declaration("stop_after_updates").is_ok());
+    Ok(read(&node.ok_or("there is no learner")?.parameters)?)
 }
