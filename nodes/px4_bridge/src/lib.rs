@@ -196,6 +196,7 @@ impl Bridge {
         self.seen.status = Some(now);
         self.seen.armed = armed;
         self.seen.offboard = nav_state == px4::OFFBOARD;
+        self.seen.landing = px4::lands(nav_state);
         self.nav_state = nav_state;
         self.failsafe = failsafe;
         self.preflight_ok = preflight_ok;
@@ -207,7 +208,7 @@ impl Bridge {
         let mode = match self.nav_state {
             Px4::NAVIGATION_STATE_OFFBOARD => sw::VehicleStatus::MODE_OFFBOARD,
             Px4::NAVIGATION_STATE_AUTO_LOITER | Px4::NAVIGATION_STATE_POSCTL => sw::VehicleStatus::MODE_HOLD,
-            Px4::NAVIGATION_STATE_AUTO_LAND | Px4::NAVIGATION_STATE_DESCEND => sw::VehicleStatus::MODE_LAND,
+            state if px4::lands(state) => sw::VehicleStatus::MODE_LAND,
             _ => sw::VehicleStatus::MODE_OTHER,
         };
         out.publish(
