@@ -104,6 +104,7 @@ impl Supervisor {
                 self.ask_reset(now, out);
             } else if now - wait.asked >= self.settings.reset_settle
                 && self.settings.envelope.violation(vehicle, &self.setpoint).is_none()
+                && self.fresh(now, self.guide.as_ref())
             {
                 self.reset = None;
                 self.start_episode(now, out);
@@ -114,7 +115,8 @@ impl Supervisor {
             }
             let near = (vehicle.position - self.setpoint).norm() <= self.settings.start_radius_m
                 && vehicle.velocity.norm() <= self.settings.start_speed_mps;
-            if !near {
+            // Without a guide nobody could fly its first steps.
+            if !near || !self.fresh(now, self.guide.as_ref()) {
                 self.settled_since = None;
             } else if now - *self.settled_since.get_or_insert(now) >= self.settings.settle {
                 self.start_episode(now, out);

@@ -91,6 +91,10 @@ impl Supervisor {
             self.previous = self.phase.wire();
             self.phase_since = now;
         }
+        if !matches!(phase, Phase::Guide | Phase::Student | Phase::Recover) {
+            // No episode follows, so that no reset may either.
+            self.reset = None;
+        }
         self.phase = phase;
         self.reason.clear();
         self.reason.push_str(reason);
@@ -179,6 +183,9 @@ impl Supervisor {
             odometry_stamp: vehicle.stamp.to_msg(),
             ..offer.command.clone()
         };
+        if self.reason == NO_GUIDE {
+            self.enter(now, self.phase, "there is a fresh command again", out);
+        }
         let (action, source, version) = (command.motors, command.source, command.policy_version);
         out.publish(&COMMAND, command);
         if let Some(mut episode) = self.episode {

@@ -1,11 +1,14 @@
 //! What may be asked of it: arming, landing, stopping, and a new episode.
 
-use spikewing_runtime::{Outbox, Time};
+use spikewing_runtime::{Outbox, Span, Time};
 
 use crate::{
     flight::Supervisor,
     phase::{EndKind, Phase},
 };
+
+/// The bridge passes on each status of the autopilot, five a second or more; without one for so long it is gone.
+const STATUS_TIMEOUT: Span = Span::from_millis(2000);
 
 impl Supervisor {
     pub(crate) fn arm(&mut self, now: Time, out: &mut Outbox) -> Result<&'static str, String> {
@@ -18,7 +21,8 @@ impl Supervisor {
         if !self.fresh(now, self.guide.as_ref()) {
             return Err("there is no fresh guide/command; is the guide policy running?".into());
         }
-        let status = self.status.as_ref().filter(|s| s.connected);
+        let heard = self.status_received.is_some_and(|at| now - at <= STATUS_TIMEOUT);
+        let status = self.status.as_ref().filter(|s| heard && s.connected);
         let Some(status) = status else {
             return Err("there is no vehicle/status; is the bridge running, and PX4 connected?".into());
         };
