@@ -15,6 +15,7 @@ pub mod port;
 pub mod process;
 #[cfg(feature = "r2r")]
 pub mod r2r;
+pub mod rig;
 pub mod rosout;
 pub mod time;
 

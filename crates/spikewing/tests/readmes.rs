@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path};
 
-use spikewing_runtime::{NodeKind, args::markdown_table};
+use spikewing_runtime::{Context, NodeKind, NodeOptions, args::markdown_table};
 
 const NODES: [&NodeKind; 7] = [
     &spikewing_simulator::NODE,
@@ -31,6 +31,47 @@ fn readmes_have_the_declared_parameters() {
             fs::write(&path, format!("{}{table}{}", &text[..start], &text[end..])).unwrap();
         } else {
             assert_eq!(&text[start..end], table, "{}", path.display());
+        }
+    }
+}
+
+/// Names in the first column of the tables of a section.
+fn listed(text: &str, section: &str) -> Vec<String> {
+    let body = text.split(&format!("## {section}\n")).nth(1).unwrap_or_default();
+    let body = body.split("\n## ").next().unwrap();
+    body.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        // A topic whose name changes with PX4's release has a note behind it.
+        .map(|name| name.split(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn readmes_name_every_topic_and_service_and_no_other() {
+    for kind in NODES {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nodes").join(kind.name).join("README.md");
+        let text = fs::read_to_string(&path).unwrap();
+        let options = NodeOptions::of(kind);
+        let context =
+            Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
+        let interface = (kind.build)(&context).unwrap().interface();
+        let covers = |entry: &str, name: &str| {
+            entry == name || entry.strip_suffix('*').is_some_and(|start| name.starts_with(start))
+        };
+        for (section, ends) in [("Inputs", &interface.inputs), ("Outputs", &interface.outputs)] {
+            let entries = listed(&text, section);
+            for end in ends {
+                let told = entries.iter().any(|e| covers(e, end.name));
+                assert!(told, "{}: {section}: `{}` is missing", path.display(), end.name);
+            }
+            for entry in &entries {
+                let there = ends.iter().any(|end| covers(entry, end.name));
+                assert!(there, "{}: {section}: there is no `{entry}`", path.display());
+            }
+        }
+        for end in interface.servers.iter().chain(&interface.clients) {
+            assert!(text.contains(&format!("`{}`", end.name)), "{}: `{}`", path.display(), end.name);
         }
     }
 }

@@ -196,6 +196,7 @@ impl Bridge {
         self.seen.status = Some(now);
         self.seen.armed = armed;
         self.seen.offboard = nav_state == px4::OFFBOARD;
+        self.seen.landing = px4::lands(nav_state);
         self.nav_state = nav_state;
         self.failsafe = failsafe;
         self.preflight_ok = preflight_ok;
@@ -207,7 +208,7 @@ impl Bridge {
         let mode = match self.nav_state {
             Px4::NAVIGATION_STATE_OFFBOARD => sw::VehicleStatus::MODE_OFFBOARD,
             Px4::NAVIGATION_STATE_AUTO_LOITER | Px4::NAVIGATION_STATE_POSCTL => sw::VehicleStatus::MODE_HOLD,
-            Px4::NAVIGATION_STATE_AUTO_LAND | Px4::NAVIGATION_STATE_DESCEND => sw::VehicleStatus::MODE_LAND,
+            state if px4::lands(state) => sw::VehicleStatus::MODE_LAND,
             _ => sw::VehicleStatus::MODE_OTHER,
         };
         out.publish(
@@ -273,17 +274,22 @@ impl Bridge {
         message.twist.twist.angular = geometry_msgs::Vector3::new(rates.x, rates.y, rates.z);
         let variance = |v: &[f32; 3]| v.map(|x| if x.is_finite() && x >= 0.0 { f64::from(x) } else { 0.0 });
         let [n, e, d] = variance(&m.position_variance);
-        let [r, p, y] = variance(&m.orientation_variance);
-        diagonal(&mut message.pose.covariance, &[e, n, d, r, p, y]);
-        // PX4 gives the velocity's variance in the world; a covariance turns with the frame.
-        let [n, e, d] = variance(&m.velocity_variance);
-        let turn: Matrix3<f64> = orientation.inverse().to_rotation_matrix().into_inner();
-        let in_body = turn * Matrix3::from_diagonal(&Vector3::new(e, n, d)) * turn.transpose();
-        for i in 0..3 {
-            for j in 0..3 {
-                message.twist.covariance[6 * i + j] = in_body[(i, j)];
+        put(&mut message.pose.covariance, 0, &diagonal([e, n, d]));
+        // PX4 gives the attitude's variance about the body's axes; ROS wants it about the world's. The sign of an axis
+        // does not matter to a variance, so FRD is as good as FLU.
+        let turn: Matrix3<f64> = orientation.to_rotation_matrix().into_inner();
+        let about_body = diagonal(variance(&m.orientation_variance));
+        put(&mut message.pose.covariance, 3, &(turn * about_body * turn.transpose()));
+        // The velocity's variance is in the velocity's frame; ROS wants it in the body's.
+        let in_frame = variance(&m.velocity_variance);
+        let in_body = match m.velocity_frame {
+            O::VELOCITY_FRAME_NED => {
+                let [n, e, d] = in_frame;
+                turn.transpose() * diagonal([e, n, d]) * turn
             }
-        }
+            _ => diagonal(in_frame),
+        };
+        put(&mut message.twist.covariance, 0, &in_body);
         out.publish(&ODOMETRY, message);
     }
 
@@ -322,9 +328,16 @@ impl Bridge {
     }
 }
 
-fn diagonal(covariance: &mut [f64; 36], variances: &[f64; 6]) {
-    for (i, v) in variances.iter().enumerate() {
-        covariance[7 * i] = *v;
+fn diagonal(variances: [f64; 3]) -> Matrix3<f64> {
+    Matrix3::from_diagonal(&Vector3::from(variances))
+}
+
+/// Puts a 3 × 3 block on the diagonal of a 6 × 6 covariance, which is row-major.
+fn put(covariance: &mut [f64; 36], at: usize, block: &Matrix3<f64>) {
+    for i in 0..3 {
+        for j in 0..3 {
+            covariance[6 * (at + i) + at + j] = block[(i, j)];
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Seen {
     pub armed: bool,
     /// PX4 is in offboard mode.
     pub offboard: bool,
+    /// PX4 lands by itself.
+    pub landing: bool,
 }
 
 /// A request that PX4 has to grant.
@@ -45,6 +47,8 @@ struct Attempts {
 
 /// MAVLink component id of a companion computer's offboard controller.
 const COMPONENT: u16 = 191;
+/// Heartbeats further apart than this are no stream to PX4 (2 Hz).
+const HEARTBEAT_GAP: Span = Span::from_millis(500);
 /// PX4's custom main mode "offboard".
 const OFFBOARD_MAIN_MODE: f32 = 6.0;
 
@@ -56,6 +60,7 @@ pub struct Offboard {
     max_attempts: u64,
     target_system: u8,
     streaming_since: Option<Time>,
+    last_heartbeat: Option<Time>,
     attempts: Option<Attempts>,
     given_up: bool,
     /// Once flying, losing offboard mode is PX4's or the pilot's decision and is not fought.
@@ -72,6 +77,7 @@ impl Offboard {
             max_attempts,
             target_system,
             streaming_since: None,
+            last_heartbeat: None,
             attempts: None,
             given_up: false,
             was_flying: false,
@@ -105,6 +111,10 @@ impl Offboard {
 
     /// A heartbeat went out.
     pub fn heartbeat_sent(&mut self, now: Time) {
+        if self.last_heartbeat.is_none_or(|last| now - last > HEARTBEAT_GAP) {
+            self.streaming_since = None;
+        }
+        self.last_heartbeat = Some(now);
         self.streaming_since.get_or_insert(now);
     }
 
@@ -117,7 +127,10 @@ impl Offboard {
     pub fn poll(&mut self, now: Time, intent: Intent, seen: &Seen, landed: bool) -> Option<VehicleCommand> {
         seen.status?;
         let wanted = match intent {
-            Intent::Disarmed => (seen.armed && landed).then_some(Wanted::Disarm),
+            // After our flight, or after the autopilot's landing. A pilot who arms in another mode is not fought.
+            Intent::Disarmed => {
+                (seen.armed && landed && (seen.offboard || seen.landing)).then_some(Wanted::Disarm)
+            }
             Intent::Fly if self.given_up || self.was_flying => None,
             Intent::Fly => {
                 let lead_over = self.streaming_since.is_some_and(|since| now - since >= self.lead);
@@ -140,7 +153,11 @@ impl Offboard {
         };
         let attempts = match self.attempts {
             Some(a) if a.wanted == wanted => a,
-            _ => Attempts { wanted, count: 0, last: now - self.period },
+            _ => {
+                // What was said of another request explains nothing about this one.
+                self.message.clear();
+                Attempts { wanted, count: 0, last: now - self.period }
+            }
         };
         if now - attempts.last < self.period {
             return None;

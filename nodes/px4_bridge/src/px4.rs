@@ -25,6 +25,12 @@ impl Release {
 /// PX4's `nav_state` of offboard control.
 pub const OFFBOARD: u8 = px4_msgs::VehicleStatus::NAVIGATION_STATE_OFFBOARD;
 
+/// Whether PX4 lands by itself in that `nav_state`.
+pub const fn lands(nav_state: u8) -> bool {
+    use px4_msgs::VehicleStatus as V;
+    matches!(nav_state, V::NAVIGATION_STATE_AUTO_LAND | V::NAVIGATION_STATE_DESCEND)
+}
+
 /// Heartbeat of offboard control.
 pub const OFFBOARD_CONTROL_MODE: &str = "/fmu/in/offboard_control_mode";
 /// Commands.

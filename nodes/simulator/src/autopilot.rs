@@ -11,6 +11,10 @@ const HEARTBEAT_LEAD: Span = Span::from_millis(1000);
 const OFFBOARD_MAIN_MODE: f32 = 6.0;
 /// Disarms in the air too.
 const FORCE: f32 = 21196.0;
+/// MAVLink system id of this vehicle.
+pub const SYSTEM: u8 = 1;
+/// Component id of the autopilot.
+pub const COMPONENT: u8 = 1;
 
 /// What happens when the heartbeat stops in flight (COM_OBL_RC_ACT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +117,15 @@ impl Autopilot {
             && self.streaming_since.is_some_and(|since| now - since >= HEARTBEAT_LEAD)
     }
 
-    /// A command; returns the acknowledgement's result.
-    pub fn on_command(&mut self, now: Time, command: &VehicleCommand, landed: bool) -> u8 {
+    /// A command; returns the acknowledgement's result, or `None` when it is for another system, which PX4 leaves
+    /// unanswered.
+    pub fn on_command(&mut self, now: Time, command: &VehicleCommand, landed: bool) -> Option<u8> {
+        let ours =
+            matches!(command.target_system, 0 | SYSTEM) && matches!(command.target_component, 0 | COMPONENT);
+        ours.then(|| self.obey(now, command, landed))
+    }
+
+    fn obey(&mut self, now: Time, command: &VehicleCommand, landed: bool) -> u8 {
         use VehicleCommandAck as Ack;
         match u16::try_from(command.command).unwrap_or(u16::MAX) {
             VehicleCommand::VEHICLE_CMD_DO_SET_MODE => {
@@ -143,7 +154,7 @@ impl Autopilot {
             }
             VehicleCommand::VEHICLE_CMD_COMPONENT_ARM_DISARM if command.param1 == 0.0 => {
                 if self.armed && !landed && command.param2 != FORCE {
-                    return Ack::VEHICLE_CMD_RESULT_DENIED;
+                    return Ack::VEHICLE_CMD_RESULT_TEMPORARILY_REJECTED;
                 }
                 self.disarm();
                 Ack::VEHICLE_CMD_RESULT_ACCEPTED
@@ -156,8 +167,10 @@ impl Autopilot {
         }
     }
 
+    /// What a failsafe wanted ends with it.
     fn disarm(&mut self) {
         self.armed = false;
+        self.failsafe = false;
         self.flown = false;
         if self.nav_state == VehicleStatus::NAVIGATION_STATE_AUTO_LAND {
             self.nav_state = VehicleStatus::NAVIGATION_STATE_AUTO_LOITER;
@@ -182,7 +195,6 @@ impl Autopilot {
         if offboard && self.last_heartbeat.is_none_or(|last| now - last > self.loss_timeout) {
             self.streaming_since = None;
             if self.armed {
-                self.failsafe = true;
                 match self.loss_action {
                     LossAction::Land => self.nav_state = VehicleStatus::NAVIGATION_STATE_AUTO_LAND,
                     LossAction::Hold => self.nav_state = VehicleStatus::NAVIGATION_STATE_AUTO_LOITER,
@@ -191,6 +203,7 @@ impl Autopilot {
                         self.nav_state = VehicleStatus::NAVIGATION_STATE_AUTO_LOITER;
                     }
                 }
+                self.failsafe = self.armed;
             } else {
                 self.nav_state = VehicleStatus::NAVIGATION_STATE_AUTO_LOITER;
             }

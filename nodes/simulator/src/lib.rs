@@ -283,8 +283,8 @@ impl Simulator {
                     nav_state: reported.nav_state,
                     failsafe: reported.failsafe,
                     pre_flight_checks_pass: true,
-                    system_id: 1,
-                    component_id: 1,
+                    system_id: autopilot::SYSTEM,
+                    component_id: autopilot::COMPONENT,
                     vehicle_type: 1,
                     ..Default::default()
                 },
@@ -297,8 +297,8 @@ impl Simulator {
                     nav_state: reported.nav_state,
                     failsafe: reported.failsafe,
                     pre_flight_checks_pass: true,
-                    system_id: 1,
-                    component_id: 1,
+                    system_id: autopilot::SYSTEM,
+                    component_id: autopilot::COMPONENT,
                     vehicle_type: 1,
                     ..Default::default()
                 },
@@ -317,7 +317,7 @@ impl Simulator {
     }
 
     fn on_command(&mut self, now: Time, command: &px4_msgs::VehicleCommand, out: &mut Outbox) {
-        let result = self.autopilot.on_command(now, command, self.landed());
+        let Some(result) = self.autopilot.on_command(now, command, self.landed()) else { return };
         let ack = px4_msgs::VehicleCommandAck {
             timestamp: microseconds(now),
             command: command.command,

@@ -72,7 +72,8 @@ pub struct SnnPolicy {
     episode_id: Option<u64>,
     authority: u8,
     flying: bool,
-    verifying: bool,
+    /// Version of the policy that a job verifies.
+    verifying: Option<u64>,
     /// The newest policy that waits for the one being verified.
     waiting: Option<(Origin, u64)>,
     files: Vec<String>,
@@ -112,7 +113,7 @@ impl SnnPolicy {
             episode_id: None,
             authority: sw::Authority::DISARMED,
             flying: false,
-            verifying: false,
+            verifying: None,
             waiting: None,
             files: Vec::new(),
             last_stamp: None,
@@ -250,18 +251,20 @@ impl SnnPolicy {
         Ok(text)
     }
 
+    /// Of all that fly, run in shadow, are verified or wait for it.
     fn newest_version(&self) -> u64 {
-        let shadow = self.shadow.as_ref().map_or(0, |s| s.slot.version);
-        self.active.version.max(shadow)
+        let shadow = self.shadow.as_ref().map(|s| s.slot.version);
+        let waiting = self.waiting.as_ref().map(|(_, version)| *version);
+        [shadow, self.verifying, waiting].into_iter().flatten().fold(self.active.version, u64::max)
     }
 
     fn propose(&mut self, origin: Origin, version: u64, out: &mut Outbox) {
-        if self.verifying {
+        if self.verifying.is_some() {
             // Only the newest matters.
             self.waiting = Some((origin, version));
             return;
         }
-        self.verifying = true;
+        self.verifying = Some(version);
         let demands = self.settings.demands.clone();
         out.spawn(Job {
             name: VERIFY,
@@ -278,8 +281,9 @@ impl SnnPolicy {
 
     fn on_update(&mut self, m: &sw::PolicyUpdate, out: &mut Outbox) {
         if m.version <= self.newest_version() {
-            if m.version != self.active.version {
-                let newest = self.newest_version();
+            let newest = self.newest_version();
+            // The same one again is no news: a latched topic may deliver it twice.
+            if m.version != self.active.version && m.version != newest {
                 self.refuse(format!("policy/update version {} is not above {newest}", m.version));
             }
             return;
@@ -460,7 +464,7 @@ impl Node for SnnPolicy {
             }
             return;
         }
-        self.verifying = false;
+        self.verifying = None;
         let verified = match result.result.map(|r| r.downcast::<Result<Verified, String>>()) {
             Ok(Ok(verified)) => *verified,
             Ok(Err(_)) => Err("the verification gave no result".to_owned()),

@@ -12,7 +12,12 @@
 //! nothing is commanded, the bridge's heartbeat stops, and the autopilot's failsafe lands. This process gone: likewise.
 
 mod envelope;
+mod episode;
 mod flight;
+mod inputs;
+mod node;
+mod phase;
+mod requests;
 mod settings;
 
 pub use envelope::{Envelope, Vehicle};
