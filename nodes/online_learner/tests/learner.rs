@@ -324,10 +324,14 @@ fn a_run_that_was_interrupted_ends_as_one_that_was_not() {
     drop(rig);
     let mut rig = learner(&[in_folder(cut.path())]).unwrap();
     fly(&mut rig, 3..6);
-    all.extend(updates(&rig));
-    let hashes = |list: &[sw::PolicyUpdate]| -> Vec<_> {
-        list.iter().map(|u| (u.version, u.sha256.clone())).collect()
-    };
+    let mut after = updates(&rig);
+    // What it has learned flies at once, under a version of its own; then it goes on.
+    let again = after.remove(0);
+    let last = all.last().unwrap();
+    assert_eq!((again.version, &again.sha256), (last.version + 1, &last.sha256));
+    assert_eq!(after[0].version, again.version + 1);
+    all.extend(after);
+    let hashes = |list: &[sw::PolicyUpdate]| -> Vec<_> { list.iter().map(|u| u.sha256.clone()).collect() };
     assert_eq!(hashes(&all), hashes(&uninterrupted));
 }
 
