@@ -1,9 +1,10 @@
 //! Backpropagation through time.
 
 use crate::forward::{CHUNK, ChunkTrace, Prepared};
-use crate::kernels::{Accumulate, LifGradients, Matrix, lif_backward, product, spikes_of, vectorized};
+use crate::kernels::{Accumulate, LifGradients, Matrix, lif_backward, product, transpose, vectorized};
+use crate::sparse::{WORD, add_where_fired};
 use crate::surrogate::{arc_tan, fast_sigmoid, sigmoid, triangular};
-use crate::{Network, Real, SnnError, Surrogate, Trace};
+use crate::{Network, ParameterName, Real, SnnError, Surrogate, Trace};
 use ndarray::{Array3, ArrayView3, s};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -78,16 +79,18 @@ impl<T: Real> Gradients<T> {
 pub struct Workspace<T> {
     chunks: Vec<ChunkGradients<T>>,
     scratch: Mutex<Vec<Scratch<T>>>,
+    total: Vec<T>,
 }
 
 impl<T: Real> Workspace<T> {
     /// Empty; the first pass sizes it.
     pub fn new() -> Self {
-        Self { chunks: Vec::new(), scratch: Mutex::new(Vec::new()) }
+        Self { chunks: Vec::new(), scratch: Mutex::new(Vec::new()), total: Vec::new() }
     }
 }
 
-/// One chunk's share: parameter gradients flat in parameter order, input gradient `[steps, batch, inputs]`.
+/// One chunk's share: parameter gradients flat in parameter order, those of weights behind spikes transposed; input gradient
+/// `[steps, batch, inputs]`.
 #[derive(Debug, Default)]
 struct ChunkGradients<T> {
     flat: Vec<T>,
@@ -100,7 +103,6 @@ struct Scratch<T> {
     here: Vec<T>,
     /// Gradient at the layer below.
     below: Vec<T>,
-    spikes: Vec<T>,
     carry: Vec<T>,
 }
 
@@ -149,7 +151,7 @@ impl<T: Real> Network<T> {
             });
         }
         workspace.chunks.resize_with(trace.chunks.len(), ChunkGradients::default);
-        let Workspace { chunks, scratch } = workspace;
+        let Workspace { chunks, scratch, total } = workspace;
         let scratch = &*scratch;
         let ranges = layer_ranges(&trace.prepared);
         let length = self.parameter_count();
@@ -172,7 +174,7 @@ impl<T: Real> Network<T> {
             pass.run(chunk, &grad_actions, &mut buffers, out);
             lock().push(buffers);
         });
-        reduce(chunks, self, &mut gradients.parameters);
+        reduce(chunks, self, total, &mut gradients.parameters);
         gather_input_gradient(chunks, trace, options.input_gradient, &mut gradients.input);
         Ok(())
     }
@@ -205,7 +207,7 @@ fn layer_ranges<T>(layers: &[Prepared<T>]) -> Vec<LayerRanges> {
 
 impl<T: Real> Scratch<T> {
     fn size_for(&mut self, rows_by_width: usize, carry: usize) {
-        for buffer in [&mut self.here, &mut self.below, &mut self.spikes] {
+        for buffer in [&mut self.here, &mut self.below] {
             buffer.resize(rows_by_width.max(buffer.len()), T::zero());
         }
         self.carry.resize(carry.max(self.carry.len()), T::zero());
@@ -245,24 +247,25 @@ impl<T: Real> Pass<'_, T> {
             let rows = self.steps * chunk.batch;
             let (n_in, n_out) = (layer.inputs, layer.outputs);
             let used = rows - skipped;
-            let here = &scratch.here[skipped * n_out..rows * n_out];
-            let below_values = match i.checked_sub(1) {
-                None => &chunk.input[..rows * n_in],
-                Some(below) => {
-                    let spikes = &mut scratch.spikes[skipped * n_in..rows * n_in];
-                    let membrane = &chunk.membranes[below][skipped * n_in..];
-                    vectorized(
-                        #[inline(always)]
-                        || spikes_of(membrane, &self.layers[below].threshold, spikes),
-                    );
-                    &scratch.spikes[..rows * n_in]
-                }
-            };
+            let d = Matrix::row_major(&scratch.here[skipped * n_out..rows * n_out], n_out);
             // ∂L/∂W = Σ over rows of ∂L/∂I ⊗ what came in.
             let grad_weight = &mut out.flat[self.ranges[i].weight.clone()];
-            let d = Matrix::row_major(here, n_out);
-            let x = Matrix::row_major(&below_values[skipped * n_in..], n_in);
-            product(n_out, n_in, used, d.transposed(), x, grad_weight, Accumulate::No);
+            match i.checked_sub(1) {
+                None => {
+                    let x = Matrix::row_major(&chunk.input[skipped * n_in..], n_in);
+                    product(n_out, n_in, used, d.transposed(), x, grad_weight, Accumulate::No);
+                }
+                Some(below) => {
+                    // Whole words: rows before the first one used hold zeros.
+                    let word = skipped / WORD;
+                    let fired = &chunk.fired[below][word * n_in..];
+                    let d = &scratch.here[word * WORD * n_out..rows * n_out];
+                    vectorized(
+                        #[inline(always)]
+                        || add_where_fired(fired, d, n_in, n_out, grad_weight),
+                    );
+                }
+            }
 
             let w = Matrix::row_major(self.weights[i], n_in);
             let Some(below) = i.checked_sub(1) else {
@@ -298,6 +301,7 @@ impl<T: Real> Pass<'_, T> {
         let n = grad_bias.len();
         let part = grad_actions.slice(s![first_step.., chunk.first..chunk.first + chunk.batch, ..]);
         let at = first_step * chunk.batch * n;
+        here[..at].fill(T::zero());
         let rows = here[at..chunk.output.len()].iter_mut().zip(&chunk.output[at..]);
         for (i, (&g, (d, &a))) in part.into_iter().zip(rows).enumerate() {
             *d = g * (T::one() - a * a);
@@ -389,19 +393,33 @@ impl<T: Real> Pass<'_, T> {
 }
 
 /// Adds the chunks' shares in chunk order, whichever thread made them.
-fn reduce<T: Real>(chunks: &[ChunkGradients<T>], network: &Network<T>, gradients: &mut Network<T>) {
-    let mut offset = 0;
-    for (_, out) in gradients.parameters_mut() {
-        let start = offset;
-        offset += out.len();
-        out.par_chunks_mut(4096).enumerate().for_each(|(part, out)| {
-            out.fill(T::zero());
-            for chunk in chunks {
-                for (sum, &g) in out.iter_mut().zip(&chunk.flat[start + part * 4096..]) {
-                    *sum += g;
-                }
+fn reduce<T: Real>(
+    chunks: &[ChunkGradients<T>],
+    network: &Network<T>,
+    total: &mut Vec<T>,
+    gradients: &mut Network<T>,
+) {
+    const PART: usize = 4096;
+    total.resize(network.parameter_count(), T::zero());
+    total.par_chunks_mut(PART).enumerate().for_each(|(part, out)| {
+        out.fill(T::zero());
+        for chunk in chunks {
+            for (sum, &g) in out.iter_mut().zip(&chunk.flat[part * PART..]) {
+                *sum += g;
             }
-        });
+        }
+    });
+    let mut rest = total.as_slice();
+    for (name, out) in gradients.parameters_mut() {
+        let (share, later) = rest.split_at(out.len());
+        match name {
+            ParameterName::Weight(layer) if layer > 1 => {
+                let linear = &network.linear()[layer - 1];
+                transpose(share, linear.inputs, linear.outputs, out);
+            }
+            _ => out.copy_from_slice(share),
+        }
+        rest = later;
     }
     // A clamped leak does not move the membrane, so its gradient is zero (at the limits too, as torch.clamp has it).
     for (lif, grad) in network.lif().iter().zip(gradients.lif_mut()) {

@@ -1,8 +1,9 @@
 //! The network as it flies: one step per control tick, no allocation, no lock.
 
-use crate::kernels::{SUM_BLOCK, clamped, membrane_step, transpose};
+use crate::kernels::{clamped, membrane_step, transpose, vectorized, weighted_sums};
 use crate::mlp::check_observation;
 use crate::network::check_length;
+use crate::sparse::sums_of_fired;
 use crate::{Network, Shape, SnnError};
 
 /// A network in flight with its membrane potentials.
@@ -13,10 +14,22 @@ use crate::{Network, Shape, SnnError};
 pub struct Flight {
     shape: Shape,
     layers: Vec<Layer>,
-    /// Indices of the neurons that fired in the layer just computed; capacity for all.
-    fired: Vec<usize>,
+    /// Indices of the neurons that fired in the layer just computed, then room for all others.
+    fired: Vec<u32>,
     sums: Vec<f32>,
     steps: u64,
+}
+
+/// What a flight did since its counters were cleared, as NeuroBench counts: a zero input and a zero weight are no operation,
+/// a bias neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Network steps.
+    pub steps: u64,
+    /// Multiply-accumulates: weights behind continuous inputs.
+    pub macs: u64,
+    /// Accumulates: weights behind neurons that fired.
+    pub acs: u64,
 }
 
 /// The decoding layer has no neurons: its membrane is empty.
@@ -30,7 +43,10 @@ struct Layer {
     beta: Vec<f32>,
     threshold: Vec<f32>,
     membrane: Vec<f32>,
+    /// Weights that are not zero, per input.
+    fan_out: Vec<u32>,
     spikes: u64,
+    operations: u64,
 }
 
 impl Flight {
@@ -50,14 +66,15 @@ impl Flight {
                     beta: vec![0.0; neurons],
                     threshold: vec![0.0; neurons],
                     membrane: vec![0.0; neurons],
+                    fan_out: vec![0; linear.inputs],
                     spikes: 0,
+                    operations: 0,
                 }
             })
             .collect();
         let shape = network.shape();
         let widest = shape.widths().into_iter().max().unwrap_or(0);
-        let mut flight =
-            Self { shape, layers, fired: Vec::with_capacity(widest), sums: vec![0.0; 2 * widest], steps: 0 };
+        let mut flight = Self { shape, layers, fired: vec![0; widest], sums: vec![0.0; widest], steps: 0 };
         flight.copy_parameters(network);
         flight
     }
@@ -91,6 +108,9 @@ impl Flight {
         for (layer, linear) in self.layers.iter_mut().zip(network.linear()) {
             transpose(&linear.weight, linear.outputs, linear.inputs, &mut layer.weight_t);
             layer.bias.copy_from_slice(&linear.bias);
+            for (count, row) in layer.fan_out.iter_mut().zip(layer.weight_t.chunks_exact(linear.outputs)) {
+                *count = row.iter().map(|&w| u32::from(w != 0.0)).sum();
+            }
         }
         for (layer, lif) in self.layers.iter_mut().zip(network.lif()) {
             for (to, &beta) in layer.beta.iter_mut().zip(&lif.beta) {
@@ -114,26 +134,37 @@ impl Flight {
             check_length("the action", self.shape.outputs, action.len())?;
         }
         check_observation(observation)?;
+        vectorized(
+            #[inline(always)]
+            || self.compute(observation, action),
+        );
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn compute(&mut self, observation: &[f32], action: &mut [f32]) {
         let Self { layers, fired, sums, .. } = self;
-        let half = sums.len() / 2;
+        let mut count = 0;
         for (i, layer) in layers.iter_mut().enumerate() {
-            let (total, block) = sums.split_at_mut(half);
-            let (total, block) = (&mut total[..layer.outputs], &mut block[..layer.outputs]);
+            let sums = &mut sums[..layer.outputs];
             if i == 0 {
-                layer.sum_values(observation, total, block);
+                weighted_sums(observation, layer.inputs, &layer.weight_t, layer.outputs, sums);
+                let acting = |(&x, &fan): (&f32, &u32)| if x == 0.0 { 0 } else { u64::from(fan) };
+                layer.operations += observation.iter().zip(&layer.fan_out).map(acting).sum::<u64>();
             } else {
-                layer.sum_spikes(fired, total, block);
+                let fired = &fired[..count];
+                sums_of_fired(fired, &layer.weight_t, sums);
+                layer.operations += fired.iter().map(|&k| u64::from(layer.fan_out[k as usize])).sum::<u64>();
             }
             if layer.membrane.is_empty() {
-                for ((a, &sum), &bias) in action.iter_mut().zip(total.iter()).zip(&layer.bias) {
+                for ((a, &sum), &bias) in action.iter_mut().zip(sums.iter()).zip(&layer.bias) {
                     *a = (sum + bias).tanh();
                 }
             } else {
-                layer.update_membranes(total, fired);
+                count = layer.update_membranes(sums, fired);
             }
         }
         self.steps += 1;
-        Ok(())
     }
 
     /// Membranes to zero: as at the start of a sequence. Counters stay.
@@ -212,61 +243,39 @@ impl Flight {
         Some(l.spikes as f64 / (self.steps.max(1) as f64 * l.membrane.len() as f64))
     }
 
-    /// Clears step and spike counters.
+    /// Operations since the counters were cleared.
+    pub fn counts(&self) -> Counts {
+        let operations = |layers: &[Layer]| layers.iter().map(|l| l.operations).sum();
+        let (first, others) = self.layers.split_at(1);
+        Counts { steps: self.steps, macs: operations(first), acs: operations(others) }
+    }
+
+    /// Clears the counters of steps, spikes and operations.
     pub fn clear_counters(&mut self) {
         self.steps = 0;
         for layer in &mut self.layers {
-            layer.spikes = 0;
+            (layer.spikes, layer.operations) = (0, 0);
         }
     }
 }
 
 impl Layer {
-    fn sum_values(&self, x: &[f32], total: &mut [f32], block: &mut [f32]) {
-        total.fill(0.0);
-        let n = self.outputs;
-        for (x, w) in x.chunks(SUM_BLOCK).zip(self.weight_t.chunks(SUM_BLOCK * n)) {
-            block.fill(0.0);
-            for (&x, w) in x.iter().zip(w.chunks_exact(n)) {
-                for (sum, &w) in block.iter_mut().zip(w) {
-                    *sum += x * w;
-                }
-            }
-            for (t, &sum) in total.iter_mut().zip(block.iter()) {
-                *t += sum;
-            }
-        }
-    }
-
-    /// A neuron that did not fire would add 0, which changes no sum: it is left out.
-    fn sum_spikes(&self, fired: &[usize], total: &mut [f32], block: &mut [f32]) {
-        total.fill(0.0);
-        let n = self.outputs;
-        let mut rest = fired;
-        for start in (0..self.inputs).step_by(SUM_BLOCK) {
-            let (now, later) = rest.split_at(rest.partition_point(|&k| k < start + SUM_BLOCK));
-            rest = later;
-            block.fill(0.0);
-            for &k in now {
-                for (sum, &w) in block.iter_mut().zip(&self.weight_t[k * n..][..n]) {
-                    *sum += w;
-                }
-            }
-            for (t, &sum) in total.iter_mut().zip(block.iter()) {
-                *t += sum;
-            }
-        }
-    }
-
-    fn update_membranes(&mut self, sums: &[f32], fired: &mut Vec<usize>) {
+    /// Writes the indices of what fired to the front of `fired` and returns their number. Every index is written and the
+    /// place moves on only after one that fired: nothing to mispredict.
+    #[inline(always)]
+    fn update_membranes(&mut self, sums: &[f32], fired: &mut [u32]) -> usize {
         let n = self.membrane.len();
         let (bias, beta, threshold) = (&self.bias[..n], &self.beta[..n], &self.threshold[..n]);
+        let (membrane, sums, fired) = (&mut self.membrane[..n], &sums[..n], &mut fired[..n]);
         for i in 0..n {
-            self.membrane[i] = membrane_step(self.membrane[i], sums[i] + bias[i], beta[i], threshold[i]);
+            membrane[i] = membrane_step(membrane[i], sums[i] + bias[i], beta[i], threshold[i]);
         }
-        fired.clear();
-        // Within the capacity reserved in `new`, so this does not allocate.
-        fired.extend((0..n).filter(|&i| self.membrane[i] > threshold[i]));
-        self.spikes += fired.len() as u64;
+        let mut count = 0;
+        for i in 0..n {
+            fired[count] = i as u32;
+            count += usize::from(membrane[i] > threshold[i]);
+        }
+        self.spikes += count as u64;
+        count
     }
 }

@@ -1,10 +1,10 @@
 //! The forward pass over whole sequences, layer by layer, and the trace it leaves for the backward pass.
 
-use crate::kernels::{Neurons, clamped, lif_forward, spike_sums, transpose, vectorized, weighted_sums};
+use crate::kernels::{Neurons, clamped, lif_forward, transpose, vectorized, weighted_sums};
+use crate::sparse::{sums_of_spikes, words};
 use crate::{Network, Real, Shape, SnnError};
 use ndarray::{Array3, ArrayView3, Axis, s};
 use rayon::prelude::*;
-use std::sync::{Mutex, PoisonError};
 
 /// Sequences computed together. Fixed, so that results do not depend on the number of threads; small enough that one
 /// chunk of a layer stays in a core's cache.
@@ -13,8 +13,7 @@ pub(crate) const CHUNK: usize = 8;
 /// Largest input magnitude accepted: far beyond any physical quantity here, and small enough that no sum overflows.
 pub const INPUT_LIMIT: f64 = 1e6;
 
-/// What the forward pass leaves: membranes after every step and the actions. Spikes follow from membranes and
-/// thresholds, so they are not stored. Reuse one trace for many passes: buffers are kept.
+/// What the forward pass leaves: membranes after every step, which neurons fired, and the actions. Reuse one trace for many passes: buffers are kept.
 #[derive(Debug)]
 pub struct Trace<T: Real> {
     pub(crate) shape: Shape,
@@ -23,7 +22,6 @@ pub struct Trace<T: Real> {
     pub(crate) chunks: Vec<ChunkTrace<T>>,
     pub(crate) prepared: Vec<Prepared<T>>,
     actions: Array3<T>,
-    spike_buffers: Mutex<Vec<Vec<T>>>,
 }
 
 /// A layer's parameters as the loops want them: weights transposed, leak clamped, thresholds as they were.
@@ -52,6 +50,8 @@ pub(crate) struct ChunkTrace<T> {
     pub input: Vec<T>,
     /// Membranes after the step, one buffer per spiking layer.
     pub membranes: Vec<Vec<T>>,
+    /// Which neurons fired, a bit per row, `[rows / 32, neurons]`; one buffer per spiking layer.
+    pub fired: Vec<Vec<u32>>,
     /// Actions, after tanh.
     pub output: Vec<T>,
 }
@@ -72,7 +72,6 @@ impl<T: Real> Trace<T> {
             chunks: Vec::new(),
             prepared: Vec::new(),
             actions: Array3::from_elem((0, 0, 0), T::zero()),
-            spike_buffers: Mutex::new(Vec::new()),
         }
     }
 
@@ -121,12 +120,9 @@ impl<T: Real> Trace<T> {
     pub fn firing_rates(&self) -> Vec<f64> {
         (0..self.shape.hidden.len())
             .map(|layer| {
-                let threshold = &self.prepared[layer].threshold;
-                let (mut fired, mut all) = (0usize, 0usize);
+                let (mut fired, mut all) = (0u64, 0usize);
                 for chunk in &self.chunks {
-                    for row in chunk.membranes[layer].chunks_exact(threshold.len()) {
-                        fired += row.iter().zip(threshold).filter(|(u, th)| u > th).count();
-                    }
+                    fired += chunk.fired[layer].iter().map(|bits| u64::from(bits.count_ones())).sum::<u64>();
                     all += chunk.membranes[layer].len();
                 }
                 fired as f64 / all.max(1) as f64
@@ -147,6 +143,10 @@ impl<T: Real> Trace<T> {
                 chunk.membranes.resize(shape.hidden.len(), Vec::new());
                 for (buffer, n) in chunk.membranes.iter_mut().zip(&shape.hidden) {
                     buffer.resize(rows * n, T::zero());
+                }
+                chunk.fired.resize(shape.hidden.len(), Vec::new());
+                for (buffer, n) in chunk.fired.iter_mut().zip(&shape.hidden) {
+                    buffer.resize(words(rows, *n), 0);
                 }
                 chunk.output.resize(rows * shape.outputs, T::zero());
             }
@@ -195,16 +195,13 @@ impl<T: Real> Network<T> {
             return Err(SnnError::Empty { what: "the input sequence" });
         }
         trace.resize(self, steps, batch);
-        let Trace { prepared, chunks, spike_buffers, actions, shape, .. } = trace;
-        let spike_buffers = &*spike_buffers;
-        let widest = shape.hidden.iter().copied().max().unwrap_or(0);
+        let Trace { prepared, chunks, actions, .. } = trace;
         chunks.par_iter_mut().try_for_each(|chunk| {
             gather(&input, chunk)?;
-            let lock = || spike_buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut spikes = lock().pop().unwrap_or_default();
-            spikes.resize((steps * CHUNK * widest).max(spikes.len()), T::zero());
-            forward_chunk(prepared, chunk, &mut spikes);
-            lock().push(spikes);
+            vectorized(
+                #[inline(always)]
+                || forward_chunk(prepared, chunk),
+            );
             Ok(())
         })?;
         for chunk in chunks.iter() {
@@ -233,33 +230,24 @@ fn gather<T: Real>(input: &ArrayView3<'_, T>, chunk: &mut ChunkTrace<T>) -> Resu
     Ok(())
 }
 
-fn forward_chunk<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>, spikes: &mut [T]) {
-    let ChunkTrace { batch, input, membranes, output, .. } = chunk;
+#[inline(always)]
+fn forward_chunk<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>) {
+    let ChunkTrace { batch, input, membranes, fired, output, .. } = chunk;
     for (i, layer) in layers.iter().enumerate() {
-        let Some(membrane) = membranes.get_mut(i) else {
-            let rows = output.len() / layer.outputs;
-            spike_sums(&spikes[..rows * layer.inputs], layer.inputs, &layer.weight_t, layer.outputs, output);
-            for row in output.chunks_exact_mut(layer.outputs) {
+        let (inputs, outputs) = (layer.inputs, layer.outputs);
+        let sums = membranes.get_mut(i).unwrap_or(output);
+        match i.checked_sub(1) {
+            None => weighted_sums(input, inputs, &layer.weight_t, outputs, sums),
+            Some(below) => sums_of_spikes(&fired[below], &layer.weight_t, inputs, outputs, sums),
+        }
+        if let Some(fired) = fired.get_mut(i) {
+            lif_forward(*batch, layer.neurons(), &layer.bias, sums, fired);
+        } else {
+            for row in sums.chunks_exact_mut(outputs) {
                 for (a, &bias) in row.iter_mut().zip(&layer.bias) {
                     *a = (*a + bias).tanh();
                 }
             }
-            return;
-        };
-        let rows = membrane.len() / layer.outputs;
-        if i == 0 {
-            vectorized(
-                #[inline(always)]
-                || weighted_sums(input, layer.inputs, &layer.weight_t, layer.outputs, membrane),
-            );
-        } else {
-            let spikes = &spikes[..rows * layer.inputs];
-            spike_sums(spikes, layer.inputs, &layer.weight_t, layer.outputs, membrane);
         }
-        let spikes = &mut spikes[..rows * layer.outputs];
-        vectorized(
-            #[inline(always)]
-            || lif_forward(*batch, layer.neurons(), &layer.bias, membrane, spikes),
-        );
     }
 }

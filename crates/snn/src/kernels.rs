@@ -7,19 +7,20 @@
 //! `I_j = (Σ over blocks of 256 inputs of (((0 + x_0·w_0j) + x_1·w_1j) + …)) + b_j`
 //!
 //! with every product and every sum rounded once, and the membrane as `(β·U + I) − R·U_thr`. Training and flight both
-//! compute exactly this, on every machine, whatever its vector width. Spikes are 0 or 1, so a fused multiply-add of a
-//! spike and a weight rounds like a plain addition: that is why the spiking layers may use a fast matrix product and
-//! still agree to the last bit with flight, which only adds the columns of the neurons that fired.
+//! compute exactly this, on every machine, whatever its vector width. Spikes are 0 or 1, and adding 0 changes no sum: that
+//! is why the spiking layers only add the weights of the neurons that fired ([`sparse`](crate::sparse)).
 //! Gradients have no such definition: they are deterministic on one machine, and differ by rounding between machines.
 
 use crate::Real;
+use crate::sparse::WORD;
 use gemm::Parallelism;
 
 /// Inputs summed before the sum is added to the total. Below every depth at which the matrix product splits its sums.
 pub(crate) const SUM_BLOCK: usize = 256;
 
 const LANES: usize = 32;
-const ROWS: usize = 4;
+/// With 32 lanes, 12 sums of eight: what 16 registers hold beside the factors.
+const ROWS: usize = 3;
 
 /// Runs `f` compiled for the widest vector unit this machine has.
 #[inline(always)]
@@ -94,25 +95,6 @@ fn weighted_sums_of_rows<T: Real, const N: usize>(
             }
             out[r * outputs + j] = total;
         }
-    }
-}
-
-/// As [`weighted_sums`] for `x` of zeros and ones, where a matrix product gives the same bits.
-pub(crate) fn spike_sums<T: Real>(x: &[T], inputs: usize, w_t: &[T], outputs: usize, out: &mut [T]) {
-    let rows = out.len() / outputs;
-    // Narrow products take other routes in `gemm`, which sum in another order.
-    if rows < 8 || outputs < 4 || inputs <= 2 {
-        return vectorized(
-            #[inline(always)]
-            || weighted_sums(x, inputs, w_t, outputs, out),
-        );
-    }
-    for start in (0..inputs).step_by(SUM_BLOCK) {
-        let depth = SUM_BLOCK.min(inputs - start);
-        let accumulate = if start == 0 { Accumulate::No } else { Accumulate::Yes };
-        let lhs = Matrix { data: &x[start..], row_stride: inputs, column_stride: 1 };
-        let rhs = Matrix { data: &w_t[start * outputs..], row_stride: outputs, column_stride: 1 };
-        product(rows, outputs, depth, lhs, rhs, out, accumulate);
     }
 }
 
@@ -200,11 +182,6 @@ pub(crate) fn membrane_step<T: Real>(prev: T, current: T, beta: T, threshold: T)
     (beta * prev + current) - reset
 }
 
-#[inline(always)]
-pub(crate) fn spike<T: Real>(membrane: T, threshold: T) -> T {
-    if membrane > threshold { T::one() } else { T::zero() }
-}
-
 /// What a layer's neurons are made of, the leak clamped to [0, 1].
 #[derive(Clone, Copy)]
 pub(crate) struct Neurons<'a, T> {
@@ -212,15 +189,16 @@ pub(crate) struct Neurons<'a, T> {
     pub threshold: &'a [T],
 }
 
-/// Turns weighted sums `[steps, batch, n]` into membranes in place and writes the spikes.
+/// Turns weighted sums `[steps, batch, n]` into membranes in place and notes what fired, 32 rows to a word.
 #[inline(always)]
 pub(crate) fn lif_forward<T: Real>(
     batch: usize,
     neurons: Neurons<'_, T>,
     bias: &[T],
     membrane: &mut [T],
-    spikes: &mut [T],
+    fired: &mut [u32],
 ) {
+    fired.fill(0);
     let n = bias.len();
     let step = batch * n;
     let rest = vec![T::zero(); n];
@@ -229,12 +207,13 @@ pub(crate) fn lif_forward<T: Real>(
         for b in 0..batch {
             let prev = if t == 0 { &rest[..] } else { &before[(t - 1) * step + b * n..][..n] };
             let now = &mut now[b * n..][..n];
-            let out = &mut spikes[t * step + b * n..][..n];
+            let row = t * batch + b;
+            let (fired, bit) = (&mut fired[row / WORD * n..][..n], 1 << (row % WORD));
             let (beta, threshold, bias) = (&neurons.beta[..n], &neurons.threshold[..n], &bias[..n]);
             for i in 0..n {
                 let u = membrane_step(prev[i], now[i] + bias[i], beta[i], threshold[i]);
                 now[i] = u;
-                out[i] = spike(u, threshold[i]);
+                fired[i] |= if u > threshold[i] { bit } else { 0 };
             }
         }
     }
@@ -292,17 +271,6 @@ pub(crate) fn lif_backward<T: Real>(
     }
 }
 
-/// Spikes of membranes `[rows, n]`.
-#[inline(always)]
-pub(crate) fn spikes_of<T: Real>(membrane: &[T], threshold: &[T], spikes: &mut [T]) {
-    let n = threshold.len();
-    for (u, s) in membrane.chunks_exact(n).zip(spikes.chunks_exact_mut(n)) {
-        for i in 0..n {
-            s[i] = spike(u[i], threshold[i]);
-        }
-    }
-}
-
 /// `w_t[k, j] = w[j, k]`.
 pub(crate) fn transpose<T: Copy>(w: &[T], outputs: usize, inputs: usize, w_t: &mut [T]) {
     for j in 0..outputs {
@@ -331,7 +299,10 @@ mod tests {
     /// A neuron exactly at its threshold does not fire, and is not reset after.
     #[test]
     fn firing_is_strictly_above_the_threshold() {
-        assert_eq!((spike(0.5, 0.5), spike(0.5f64.next_up(), 0.5)), (0.0, 1.0));
+        let neurons = Neurons { beta: &[1.0, 1.0], threshold: &[0.5, 0.5] };
+        let (mut membrane, mut fired) = ([0.5f64, 0.5f64.next_up()], [9, 9]);
+        lif_forward(1, neurons, &[0.0, 0.0], &mut membrane, &mut fired);
+        assert_eq!(fired, [0, 1]);
         assert_eq!(membrane_step(0.5, 0.0, 1.0, 0.5), 0.5);
         assert_eq!(membrane_step(0.75, 0.0, 1.0, 0.5), 0.25);
     }
@@ -340,37 +311,9 @@ mod tests {
     #[test]
     fn the_reset_follows_the_spike_by_one_step() {
         let neurons = Neurons { beta: &[0.5], threshold: &[1.0] };
-        let (mut membrane, mut spikes) = ([2.0, 0.0, 0.0], [9.0; 3]);
-        lif_forward(1, neurons, &[0.0], &mut membrane, &mut spikes);
-        assert_eq!((membrane, spikes), ([2.0, 0.0, 0.0], [1.0, 0.0, 0.0]));
-    }
-
-    /// For zeros and ones the matrix product and the plain sums agree to the bit, in every blocking.
-    #[test]
-    fn products_of_spikes_sum_in_the_defined_order() {
-        let mut seed = 1u32;
-        let mut next = || {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            seed >> 8
-        };
-        let sizes = [
-            (1, 90, 1),
-            (5, 90, 40),
-            (8, 3, 4),
-            (9, 256, 128),
-            (800, 256, 128),
-            (65, 257, 33),
-            (40, 1100, 70),
-        ];
-        for (rows, inputs, outputs) in sizes {
-            let x: Vec<f32> = (0..rows * inputs).map(|_| f32::from(u8::from(next() % 5 == 0))).collect();
-            let w: Vec<f32> = (0..inputs * outputs).map(|_| next() as f32 / 8e6 - 1.0).collect();
-            let (mut fast, mut plain) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
-            spike_sums(&x, inputs, &w, outputs, &mut fast);
-            weighted_sums(&x, inputs, &w, outputs, &mut plain);
-            let same = fast.iter().zip(&plain).all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same, "{rows}x{inputs}x{outputs}");
-        }
+        let (mut membrane, mut fired) = ([2.0, 0.0, 0.0], [9]);
+        lif_forward(1, neurons, &[0.0], &mut membrane, &mut fired);
+        assert_eq!((membrane, fired), ([2.0, 0.0, 0.0], [0b001]));
     }
 
     #[test]

@@ -47,12 +47,13 @@ mod network;
 pub mod operations;
 pub mod policy;
 mod real;
+mod sparse;
 mod surrogate;
 
 pub use adam::{Adam, AdamOptions, StepOutcome};
 pub use backward::{BackwardOptions, Gradients, InputGradient, Workspace};
 pub use error::SnnError;
-pub use flight::Flight;
+pub use flight::{Counts, Flight};
 pub use forward::{INPUT_LIMIT, Trace};
 pub use mlp::Mlp;
 pub use network::{Lif, Linear, Network, ParameterName, Shape};

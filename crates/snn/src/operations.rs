@@ -1,4 +1,9 @@
 //! What one inference costs: NeuroBench's operation counts and the energy estimate of the paper.
+//!
+//! As NeuroBench has it: the footprint is all parameters and state; activation sparsity is the share of zeros among the
+//! activations of all layers, steps and samples together; dense synaptic operations are one per weight; an operation is
+//! effective when neither its weight nor its input is zero, an accumulate where a layer's inputs are spikes and a
+//! multiply-accumulate elsewhere. Biases are no synaptic operations.
 
 use crate::{Flight, Mlp, Real, Shape, Trace};
 
@@ -18,17 +23,17 @@ pub struct Operations {
     pub activation_sparsity: f64,
     /// Synaptic operations if nothing were skipped: one per weight.
     pub dense_synops: f64,
-    /// Multiply-accumulates done: those of layers with continuous input.
+    /// Multiply-accumulates of neither zero input nor zero weight: those of layers with continuous input.
     pub effective_macs: f64,
-    /// Accumulates done: one per outgoing weight of a neuron that fired.
+    /// Accumulates: one per outgoing weight, not zero, of a neuron that fired.
     pub effective_acs: f64,
     /// Energy by the paper's formula, in mJ; see [`energy_mj`].
     pub energy_mj: f64,
 }
 
 impl Operations {
-    /// Of a spiking network whose layers fire at `rates` (share of neurons per step, one per spiking layer).
-    /// Missing rates count as 0.
+    /// Of a spiking network whose layers fire at `rates` (share of neurons per step, one per spiking layer), taking every
+    /// weight and input for not zero. Missing rates count as 0.
     pub fn spiking(shape: &Shape, rates: &[f64]) -> Self {
         let widths = shape.widths();
         let rate = |layer: usize| rates.get(layer).copied().unwrap_or(0.0);
@@ -47,19 +52,26 @@ impl Operations {
         }
     }
 
-    /// Of a network in flight, by the spikes counted since its counters were cleared.
+    /// Of a network in flight, by what was counted since its counters were cleared.
     pub fn of_flight(flight: &Flight) -> Self {
         let layers = flight.shape().hidden.len();
         let rates: Vec<f64> = (0..layers).map(|i| flight.firing_rate(i).unwrap_or(0.0)).collect();
-        Self::spiking(flight.shape(), &rates)
+        let counts = flight.counts();
+        let per_step = |n: u64| n as f64 / counts.steps.max(1) as f64;
+        Self {
+            effective_macs: per_step(counts.macs),
+            effective_acs: per_step(counts.acs),
+            ..Self::spiking(flight.shape(), &rates)
+        }
     }
 
-    /// Of the sequences in a trace.
+    /// Of the sequences in a trace, taking every weight and input for not zero.
     pub fn of_trace<T: Real>(trace: &Trace<T>) -> Self {
         Self::spiking(&trace.shape, &trace.firing_rates())
     }
 
-    /// Of a feed-forward network: every weight is a multiply-accumulate. The energy counts those alone, since the
+    /// Of a feed-forward network, taking every weight and activation for not zero (tanh makes no zeros): every weight is a
+    /// multiply-accumulate. The energy counts those alone, since the
     /// formula's other terms are about spikes.
     pub fn mlp(mlp: &Mlp) -> Self {
         let widths = mlp.widths();
@@ -102,6 +114,8 @@ pub fn energy_mj(shape: &Shape, sparsity: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Network;
+    use ndarray::{Array3, s};
     use rand::SeedableRng;
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -114,6 +128,47 @@ mod tests {
         // Published: 158.3 kB, which includes buffers of the measured implementation.
         let footprint = counts.footprint_bytes as f64;
         assert!((footprint / 158_300.0 - 1.0).abs() < 5e-3, "{footprint}");
+    }
+
+    /// Spike by spike and weight by weight, on a network and inputs with zeros.
+    #[test]
+    fn a_flight_counts_what_is_not_zero() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
+        let shape = Shape { inputs: 5, hidden: vec![20, 12], outputs: 3 };
+        let mut network = Network::<f32>::random(&shape, &mut rng).unwrap();
+        for layer in network.linear_mut() {
+            layer.weight_mut().iter_mut().step_by(3).for_each(|w| *w = 0.0);
+        }
+        let input =
+            Array3::from_shape_fn((9, 1, 5), |(t, _, i)| if (t + i) % 4 == 0 { 0.0 } else { 2.0 - i as f32 });
+        let trace = network.forward(input.view()).unwrap();
+        let mut flight = Flight::new(&network);
+        let (mut macs, mut acs, mut silent) = (0, 0, 0);
+        for t in 0..9 {
+            let observation: Vec<f32> = input.slice(s![t, 0, ..]).to_vec();
+            flight.step(&observation, &mut [0.0; 3]).unwrap();
+            let count = |layer: usize, active: &dyn Fn(usize) -> bool| {
+                let weights = network.linear()[layer].weight();
+                weights.indexed_iter().filter(|((_, k), w)| **w != 0.0 && active(*k)).count()
+            };
+            macs += count(0, &|k| observation[k] != 0.0);
+            for layer in [0, 1] {
+                let spikes = trace.spikes(layer).unwrap();
+                acs += count(layer + 1, &|k| spikes[[t, 0, k]] == 1);
+                silent += spikes.slice(s![t, 0, ..]).iter().filter(|s| **s == 0).count();
+            }
+        }
+        let counts = Operations::of_flight(&flight);
+        assert!(macs > 0 && acs > 0, "{macs} {acs}");
+        assert_eq!((counts.effective_macs, counts.effective_acs), (macs as f64 / 9.0, acs as f64 / 9.0));
+        assert!((counts.activation_sparsity - silent as f64 / (9.0 * 32.0)).abs() < 1e-12);
+        assert_eq!(
+            counts.dense_synops,
+            5.0 * 20.0 + 20.0 * 12.0 + 12.0 * 3.0,
+            "zeros and all, without biases"
+        );
+        flight.clear_counters();
+        assert_eq!(Operations::of_flight(&flight).effective_acs, 0.0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use spikewing_snn::Real;
 
 fn check<T: Real>(file: &str, forward: f64, gradient: f64) {
     let path = format!("{}/tests/data/{file}.safetensors", env!("CARGO_MANIFEST_DIR"));
-    let deviation = replay::<T>(&std::fs::read(path).unwrap()).unwrap();
+    let deviation = replay::<T>(&std::fs::read(path).unwrap(), None).unwrap();
     assert_eq!(deviation.spike_mismatches, 0, "{file}: {deviation:?}");
     // In `full` membranes reach ±35, where 1e-5 is less than three units in the last place of single precision: there
     // 1e-6 of the layer's largest one is asked for instead.

@@ -6,6 +6,7 @@ mod launch;
 mod policy;
 mod progress;
 mod registry;
+mod study;
 mod train;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Launch(launch::LaunchArgs),
     Policy(policy::PolicyArgs),
+    Study(study::StudyArgs),
     Doctor(doctor::DoctorArgs),
     Node(NodeArgs),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => args.run(),
         Command::Launch(args) => args.run(),
         Command::Policy(args) => args.run(),
+        Command::Study(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Node(_) => Ok(()),
     };

@@ -1,0 +1,151 @@
+//! What is compared with what: the arms of each study, and what was published of them.
+
+/// One way to train.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    /// Name in files and tables.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// `--method` of `spikewing train`.
+    pub method: &'static str,
+    /// `--param` of `spikewing train`.
+    pub parameters: Vec<String>,
+    /// Published return; empty: none was.
+    pub published_return: &'static str,
+    /// Published environment steps to a return of 100; empty: none were.
+    pub published_steps: &'static str,
+}
+
+/// A study: arms, each trained with several seeds and the same number of updates.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Name of the study and of its folder.
+    pub name: &'static str,
+    /// Title of its figure.
+    pub title: &'static str,
+    /// What is compared.
+    pub arms: Vec<Arm>,
+}
+
+/// The guide alone flies; what is learned from it is offline.
+const GUIDE_FLIES: &str = "supervisor.student_enabled:=false";
+/// The paper's settings where ours were measured to be better.
+const AS_PUBLISHED: [&str; 5] = [
+    "online_learner.alpha:=2.0",
+    "online_learner.bc.start:=0.2",
+    "online_learner.bc.decay:=0.99",
+    "online_learner.bc.floor:=0.0",
+    "online_learner.bc.target:=applied",
+];
+const UPDATES_PER_EPOCH: u64 = 100;
+
+fn arm(name: &'static str, about: &'static str, method: &'static str, parameters: &[&str]) -> Arm {
+    let parameters = parameters.iter().map(|&p| p.to_owned()).collect();
+    Arm { name, about, method, parameters, published_return: "", published_steps: "" }
+}
+
+impl Arm {
+    fn published(self, published_return: &'static str, published_steps: &'static str) -> Self {
+        Self { published_return, published_steps, ..self }
+    }
+}
+
+/// The methods under the curriculum, whose six stages are spread over the run.
+pub fn methods(updates: u64) -> Comparison {
+    let mut arms = vec![
+        arm("td3bc_jsrl", "this project's settings: cloning follows the guide's advice", "td3bc_jsrl", &[])
+            .published("≈ 400", ""),
+        arm(
+            "td3bc_jsrl_published",
+            "the published settings: cloning follows the applied action",
+            "td3bc_jsrl",
+            &AS_PUBLISHED,
+        )
+        .published("≈ 400", ""),
+        arm("td3bc", "TD3BC from what the guide flies", "td3bc", &[GUIDE_FLIES]).published("≤ −200", ""),
+        arm("bc", "cloning of what the guide flies", "bc", &[GUIDE_FLIES]).published("≤ −200", ""),
+        arm("td3", "reinforcement alone; the student flies", "td3", &[]).published("≤ −200", ""),
+    ];
+    let epochs = (updates / (6 * UPDATES_PER_EPOCH)).max(1);
+    for arm in &mut arms {
+        arm.parameters.push(format!("online_learner.curriculum.epochs_per_stage:={epochs}"));
+    }
+    Comparison { name: "methods", title: "Methods under the reward curriculum", arms }
+}
+
+/// TD3BC+JSRL without its parts.
+pub fn ablation() -> Comparison {
+    const NO_CLONING: &str = "online_learner.bc.enabled:=false";
+    const NO_JUMP_START: &str = "online_learner.jump_start.enabled:=false";
+    let arms = vec![
+        arm("both", "BC term and jump-start", "td3bc_jsrl", &[]).published("412 ± 6.7", "2,200 ± 124"),
+        arm("no_bc_term", "without the BC term", "td3bc_jsrl", &[NO_CLONING])
+            .published("334 ± 25.6", "33,030 ± 1,600"),
+        arm("no_jump_start", "without jump-start", "td3bc_jsrl", &[NO_JUMP_START])
+            .published("32 ± 1.2", "never"),
+        arm("neither", "without both", "td3bc_jsrl", &[NO_CLONING, NO_JUMP_START])
+            .published("36 ± 4.1", "never"),
+    ];
+    Comparison { name: "ablation", title: "TD3BC+JSRL without its parts", arms }
+}
+
+/// Surrogate slopes, for cloning and for reinforcement.
+pub fn slopes(updates: u64) -> Comparison {
+    const STEPS: u64 = 20;
+    let interval = format!("online_learner.slope.interval_updates:={}", (updates / STEPS).max(1));
+    let steps = format!("online_learner.slope.interval_steps:={STEPS}");
+    let schedule = |name: &str| format!("online_learner.slope.schedule:={name}");
+    let fixed = |k: u32| [schedule("fixed"), format!("online_learner.slope.fixed:={k}.0")];
+    let with = |rl: Arm, bc: Arm, slope: &[String]| {
+        [rl, bc].map(|mut arm| {
+            arm.parameters.extend_from_slice(slope);
+            arm
+        })
+    };
+    let pair = |rl: &'static str, bc: &'static str, about: &'static str, slope: &[String]| {
+        with(arm(rl, about, "td3bc_jsrl", &[]), arm(bc, about, "bc", &[GUIDE_FLIES]), slope)
+    };
+    let arms = [
+        pair("rl_fixed_1", "bc_fixed_1", "k = 1, shallow", &fixed(1)),
+        pair("rl_fixed_10", "bc_fixed_10", "k = 10", &fixed(10)),
+        pair("rl_fixed_100", "bc_fixed_100", "k = 100, steep", &fixed(100)),
+        pair(
+            "rl_interval",
+            "bc_interval",
+            "k from 1 to 100 at fixed intervals",
+            &[schedule("interval"), interval, steps],
+        ),
+        pair("rl_adaptive", "bc_adaptive", "k follows the return", &[schedule("adaptive")]),
+    ];
+    Comparison {
+        name: "slopes",
+        title: "Surrogate slopes, reinforcement (rl) and cloning (bc)",
+        arms: arms.into_iter().flatten().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_arm_has_its_own_name_and_parameters_that_the_nodes_know() {
+        for comparison in [methods(3000), ablation(), slopes(3000)] {
+            let mut names: Vec<&str> = comparison.arms.iter().map(|a| a.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), comparison.arms.len(), "{}", comparison.name);
+            for arm in &comparison.arms {
+                for text in &arm.parameters {
+                    let (path, value) = text.split_once(":=").unwrap();
+                    let (node, name) = path.split_once('.').unwrap();
+                    let kind = crate::registry::find(node).unwrap();
+                    let mut options = spikewing_runtime::NodeOptions::of(kind);
+                    let value = spikewing_runtime::parameter_file::value_of_text(value);
+                    options.parameters.set(name, value).unwrap_or_else(|e| panic!("{text}: {e}"));
+                }
+            }
+        }
+    }
+}
