@@ -8,7 +8,7 @@
 //! **Types.** r2r needs the types of *topics* compiled in, so the build must see them (`IDL_PACKAGE_FILTER` with
 //! `spikewing_msgs`, `px4_msgs` and what they depend on). Types of *services* are found at start in the libraries of the
 //! sourced ROS 2, and their definitions compared with ours: a node does not start beside a package that would
-//! have its answers read as something else.
+//! have its answers read as something else. A service whose package isn't installed is not offered, and calling it fails.
 //!
 //! **Threads.** As in [`crate::dds`], the caller's thread alone touches the node and sleeps on one bell. A second thread
 //! spins rcl and moves what arrives into r2r's channels; those hold ten samples and drop the newest, so the bell is rung

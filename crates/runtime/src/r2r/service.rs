@@ -40,8 +40,8 @@ type Take = Box<dyn FnMut(&mut Context<'_>) -> Option<Arrived>>;
 pub struct ServerEnd(Take);
 
 impl ServerEnd {
-    /// Offers a service.
-    pub fn new(node: &mut Node, plan: &ServicePlan) -> Result<Self, R2rError> {
+    /// Offers a service, unless its package isn't installed.
+    pub fn new(node: &mut Node, plan: &ServicePlan) -> Result<Option<Self>, R2rError> {
         macro_rules! entry {
             ($service:ty, $name:expr) => {
                 if plan.ros_type == $name {
@@ -76,29 +76,39 @@ fn unknown(plan: &ServicePlan) -> R2rError {
     R2rError::ros(&plan.service)(format!("no codec for {}", plan.ros_type))
 }
 
-/// Finds the type and compares its installed definition with ours: it is the rmw that translates between the two.
-fn prepare<S: Service>(plan: &ServicePlan) -> Result<(), R2rError> {
-    let check = || {
-        Adapter::<S>::ready()?;
+/// Finds the type and compares its installed definition with ours: it is the rmw that translates between the two. A
+/// package that isn't installed is no error, as a drone has no use for the simulator's: the reason is handed back.
+fn prepare<S: Service>(plan: &ServicePlan) -> Result<Result<(), String>, R2rError> {
+    if let Err(missing) = Adapter::<S>::ready() {
+        return Ok(Err(missing));
+    }
+    let compare = || {
         typesupport::message(S::Request::TYPE)?.agrees(S::Request::TYPE, plan.decode_request)?;
         typesupport::message(S::Response::TYPE)?.agrees(S::Response::TYPE, plan.decode_response)
     };
-    check().map_err(R2rError::ros(&plan.service))
+    compare().map_err(R2rError::ros(&plan.service))?;
+    Ok(Ok(()))
 }
 
-fn offer<S: Service + Clone + Debug>(node: &mut Node, plan: &ServicePlan) -> Result<ServerEnd, R2rError> {
-    prepare::<S>(plan)?;
+fn offer<S: Service + Clone + Debug>(
+    node: &mut Node,
+    plan: &ServicePlan,
+) -> Result<Option<ServerEnd>, R2rError> {
+    if let Err(missing) = prepare::<S>(plan)? {
+        tracing::warn!(service = plan.service, "not offered: {missing}");
+        return Ok(None);
+    }
     // The name as the node wrote it: rcl itself knows the namespace and the remappings.
     let mut requests = node
         .create_service::<Adapter<S>>(plan.port, QosProfile::services_default())
-        .map_err(|e| R2rError::ros(&plan.service)(e.to_string()))?;
-    Ok(ServerEnd(Box::new(move |context| match Pin::new(&mut requests).poll_next(context) {
+        .map_err(R2rError::ros(&plan.service))?;
+    Ok(Some(ServerEnd(Box::new(move |context| match Pin::new(&mut requests).poll_next(context) {
         Poll::Ready(Some(mut request)) => {
             let sample = std::mem::take(&mut request.message);
             Some((sample.cdr, Reply(Box::new(move |bytes| respond(request, bytes)))))
         }
         _ => None,
-    })))
+    }))))
 }
 
 fn respond<S: Service + Clone + Debug>(
@@ -110,11 +120,26 @@ fn respond<S: Service + Clone + Debug>(
 }
 
 fn connect<S: Service + Clone + Debug>(node: &mut Node, plan: &ServicePlan) -> Result<Calls, R2rError> {
-    prepare::<S>(plan)?;
+    if let Err(missing) = prepare::<S>(plan)? {
+        return Ok(Calls::new(Box::new(Missing(missing))));
+    }
     let client = node
         .create_client::<Adapter<S>>(plan.port, QosProfile::services_default())
-        .map_err(|e| R2rError::ros(&plan.service)(e.to_string()))?;
+        .map_err(R2rError::ros(&plan.service))?;
     Ok(Calls::new(Box::new(Connection::<S>(client))))
+}
+
+/// A service whose package isn't installed: every call fails, and says so.
+struct Missing(String);
+
+impl Line for Missing {
+    fn server(&self) -> Result<Appearance, String> {
+        Ok(Box::pin(std::future::ready(Ok(()))))
+    }
+
+    fn send(&self, _bytes: Vec<u8>) -> Result<Answer, String> {
+        Err(self.0.clone())
+    }
 }
 
 struct Connection<S: Service + Clone + Debug>(Client<Adapter<S>>);

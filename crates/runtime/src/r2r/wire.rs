@@ -43,7 +43,7 @@ type Samples = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
 pub struct R2rWire {
     inputs: Vec<Samples>,
     outputs: Vec<PublisherUntyped>,
-    servers: Vec<(String, ServerEnd)>,
+    servers: Vec<(String, Option<ServerEnd>)>,
     clients: Vec<(String, Calls)>,
     /// Answers that were found by other means than [`Wire::collect`].
     answered: Vec<(usize, CallId, Vec<u8>)>,
@@ -178,7 +178,7 @@ impl Wire for R2rWire {
             }
         }
         for (server, (name, end)) in self.servers.iter_mut().enumerate() {
-            while let Some((bytes, reply)) = end.poll(&mut context) {
+            while let Some((bytes, reply)) = end.as_mut().and_then(|e| e.poll(&mut context)) {
                 inbox.push(match bytes {
                     Ok(bytes) => Item::Request { server, reply, bytes },
                     Err(reason) => Item::Malformed { topic: name.clone(), reason },
