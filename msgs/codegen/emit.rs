@@ -11,6 +11,7 @@ const LONGEST_PLAIN_ARRAY: usize = 32;
 pub fn generate(packages: &Packages) -> Result<String, String> {
     let mut source = String::new();
     let mut all: Vec<(String, &Structure)> = Vec::new();
+    let mut services: Vec<(String, String)> = Vec::new();
     for (package, content) in packages {
         line(&mut source, &format!("/// Messages and services of `{package}`."));
         line(&mut source, &format!("pub mod {package} {{"));
@@ -36,10 +37,13 @@ pub fn generate(packages: &Packages) -> Result<String, String> {
                 &format!("    const SERVICE_TYPE: &'static str = \"{package}/srv/{}\";", service.name),
             );
             line(&mut source, "}");
+            services
+                .push((format!("{package}::{}", service.name), format!("{package}/srv/{}", service.name)));
         }
         line(&mut source, "}");
     }
     emit_any(&mut source, &all);
+    emit_services(&mut source, &services);
     Ok(source)
 }
 
@@ -191,6 +195,16 @@ fn emit_any(source: &mut String, all: &[(String, &Structure)]) {
     line(source, "#[macro_export]");
     line(source, "macro_rules! for_each_message { ($action:ident) => {");
     source.push_str(&table.replace("$action!(", "$action!($crate::"));
+    line(source, "} }");
+}
+
+fn emit_services(source: &mut String, services: &[(String, String)]) {
+    line(source, "/// Calls `$action!(rust::Marker, \"ros/srv/Type\")` for every service.");
+    line(source, "#[macro_export]");
+    line(source, "macro_rules! for_each_service { ($action:ident) => {");
+    for (path, ros_type) in services {
+        line(source, &format!("    $action!($crate::{path}, {ros_type:?});"));
+    }
     line(source, "} }");
 }
 

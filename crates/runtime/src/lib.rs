@@ -15,6 +15,12 @@ pub mod port;
 pub mod process;
 #[cfg(feature = "r2r")]
 pub mod r2r;
+/// What of it needs no ROS 2 is tested without one.
+#[cfg(all(test, not(feature = "r2r")))]
+mod r2r {
+    mod calls;
+    mod symbols;
+}
 pub mod rig;
 pub mod rosout;
 pub mod time;

@@ -76,6 +76,14 @@ pub enum HostError {
         /// Its period.
         seconds: f64,
     },
+    /// What carries the node's messages stopped working.
+    #[error("node {node} lost its connection: {reason}")]
+    Lost {
+        /// Full name.
+        node: String,
+        /// Why.
+        reason: String,
+    },
     /// The node panicked: a defect of ours.
     #[error("node {node} failed: {reason} (this is a defect; please report it)")]
     Panicked {
@@ -109,6 +117,10 @@ pub trait Wire {
     ) -> Result<AnyMessage, spikewing_msgs::cdr::CdrError>;
     /// Retries what could not be sent. Returns when it wants to be called again.
     fn tend(&mut self) -> Option<Duration>;
+    /// Why nothing will arrive any more, when the wire itself has failed.
+    fn lost(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Builds a node of this kind.
@@ -187,6 +199,9 @@ impl<W: Wire> Host<W> {
         let (mut stopping, mut next_poll): (Option<Instant>, Instant) = (None, begin);
         let mut waited_for_clock = Throttle::default();
         loop {
+            if let Some(reason) = self.wire.lost() {
+                return Err(HostError::Lost { node: self.name.clone(), reason });
+            }
             self.wire.collect(&mut self.inbox);
             while let Some(item) = self.inbox.pop(|i| is_builtin(&self.plan, i)) {
                 self.builtin(item)?;
