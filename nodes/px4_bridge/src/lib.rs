@@ -12,10 +12,10 @@
 
 mod clock;
 pub mod frames;
+mod measurements;
 mod offboard;
 pub mod px4;
 
-use nalgebra::{Matrix3, Vector3};
 use spikewing_msgs::{
     AnyMessage, geometry_msgs, nav_msgs::Odometry, px4_msgs, ros_gz_interfaces, sensor_msgs::Imu,
     spikewing_msgs as sw, std_msgs::Header,
@@ -106,7 +106,6 @@ pub struct Bridge {
     preflight_ok: bool,
     landed: bool,
     last_heartbeat: Option<Time>,
-    position_ned: Vector3<f64>,
     shutdown_since: Option<Time>,
     dropped: u64,
 }
@@ -137,7 +136,6 @@ impl Bridge {
             preflight_ok: false,
             landed: true,
             last_heartbeat: None,
-            position_ned: Vector3::zeros(),
             shutdown_since: None,
             dropped: 0,
         })
@@ -232,80 +230,23 @@ impl Bridge {
     }
 
     fn on_odometry(&mut self, now: Time, m: &px4_msgs::VehicleOdometry, out: &mut Outbox) {
-        use px4_msgs::VehicleOdometry as O;
-        let (Some(position), Some(velocity), Some(rates), Some(q)) = (
-            frames::finite(&m.position),
-            frames::finite(&m.velocity),
-            frames::finite(&m.angular_velocity),
-            frames::quaternion_from_px4(&m.q),
-        ) else {
-            return self
-                .drop_message(px4::VEHICLE_ODOMETRY, "a number is not finite or the quaternion is none");
-        };
-        if m.pose_frame != O::POSE_FRAME_NED {
-            return self.drop_message(px4::VEHICLE_ODOMETRY, "the pose is not in NED (pose_frame 1)");
+        match measurements::odometry(m) {
+            Ok(mut message) => {
+                message.header.stamp = self.clock.node_time(m.timestamp_sample, now).to_msg();
+                out.publish(&ODOMETRY, message);
+            }
+            Err(reason) => self.drop_message(px4::VEHICLE_ODOMETRY, reason),
         }
-        let orientation = frames::orientation(&q);
-        let velocity_body = match m.velocity_frame {
-            O::VELOCITY_FRAME_NED => orientation.inverse_transform_vector(&frames::world(&velocity)),
-            O::VELOCITY_FRAME_BODY_FRD => frames::body(&velocity),
-            _ => {
-                return self.drop_message(
-                    px4::VEHICLE_ODOMETRY,
-                    "the velocity is neither in NED (1) nor body FRD (3)",
-                );
-            }
-        };
-        self.position_ned = position;
-        let position = frames::world(&position);
-        let stamp = self.clock.node_time(m.timestamp_sample, now);
-        let mut message = Odometry { header: Header::new(stamp.to_msg(), "map"), ..Default::default() };
-        message.child_frame_id = "base_link".into();
-        message.pose.pose.position = geometry_msgs::Point::new(position.x, position.y, position.z);
-        message.pose.pose.orientation = geometry_msgs::Quaternion {
-            x: orientation.i,
-            y: orientation.j,
-            z: orientation.k,
-            w: orientation.w,
-        };
-        let rates = frames::body(&rates);
-        message.twist.twist.linear =
-            geometry_msgs::Vector3::new(velocity_body.x, velocity_body.y, velocity_body.z);
-        message.twist.twist.angular = geometry_msgs::Vector3::new(rates.x, rates.y, rates.z);
-        let variance = |v: &[f32; 3]| v.map(|x| if x.is_finite() && x >= 0.0 { f64::from(x) } else { 0.0 });
-        let [n, e, d] = variance(&m.position_variance);
-        put(&mut message.pose.covariance, 0, &diagonal([e, n, d]));
-        // PX4 gives the attitude's variance about the body's axes; ROS wants it about the world's. The sign of an axis
-        // does not matter to a variance, so FRD is as good as FLU.
-        let turn: Matrix3<f64> = orientation.to_rotation_matrix().into_inner();
-        let about_body = diagonal(variance(&m.orientation_variance));
-        put(&mut message.pose.covariance, 3, &(turn * about_body * turn.transpose()));
-        // The velocity's variance is in the velocity's frame; ROS wants it in the body's.
-        let in_frame = variance(&m.velocity_variance);
-        let in_body = match m.velocity_frame {
-            O::VELOCITY_FRAME_NED => {
-                let [n, e, d] = in_frame;
-                turn.transpose() * diagonal([e, n, d]) * turn
-            }
-            _ => diagonal(in_frame),
-        };
-        put(&mut message.twist.covariance, 0, &in_body);
-        out.publish(&ODOMETRY, message);
     }
 
     fn on_sensors(&mut self, now: Time, m: &px4_msgs::SensorCombined, out: &mut Outbox) {
-        let (Some(gyro), Some(force)) = (frames::finite(&m.gyro_rad), frames::finite(&m.accelerometer_m_s2))
-        else {
-            return self.drop_message(px4::SENSOR_COMBINED, "a number is not finite");
-        };
-        let (gyro, force) = (frames::body(&gyro), frames::body(&force));
-        let stamp = self.clock.node_time(m.timestamp, now);
-        let mut message = Imu { header: Header::new(stamp.to_msg(), "base_link"), ..Default::default() };
-        // Not measured by a gyro and an accelerometer.
-        message.orientation_covariance[0] = -1.0;
-        message.angular_velocity = geometry_msgs::Vector3::new(gyro.x, gyro.y, gyro.z);
-        message.linear_acceleration = geometry_msgs::Vector3::new(force.x, force.y, force.z);
-        out.publish(&IMU, message);
+        match measurements::imu(m) {
+            Ok(mut message) => {
+                message.header.stamp = self.clock.node_time(m.timestamp, now).to_msg();
+                out.publish(&IMU, message);
+            }
+            Err(reason) => self.drop_message(px4::SENSOR_COMBINED, reason),
+        }
     }
 
     fn reset(&mut self, pose: &geometry_msgs::Pose, out: &mut Outbox) -> sw::ResetVehicle_Response {
@@ -325,19 +266,6 @@ impl Bridge {
             },
         );
         sw::ResetVehicle_Response { success: true, message: "asked the simulator".into() }
-    }
-}
-
-fn diagonal(variances: [f64; 3]) -> Matrix3<f64> {
-    Matrix3::from_diagonal(&Vector3::from(variances))
-}
-
-/// Puts a 3 × 3 block on the diagonal of a 6 × 6 covariance, which is row-major.
-fn put(covariance: &mut [f64; 36], at: usize, block: &Matrix3<f64>) {
-    for i in 0..3 {
-        for j in 0..3 {
-            covariance[6 * (at + i) + at + j] = block[(i, j)];
-        }
     }
 }
 
