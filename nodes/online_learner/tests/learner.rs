@@ -431,6 +431,53 @@ fn a_full_disk_is_told_with_the_file_that_could_not_be_written() {
     assert!(error.contains("metrics.csv") && error.contains("No space left"), "{error}");
 }
 
+/// Set for the process that finds the disk full: the run folder.
+#[cfg(unix)]
+const RUN: &str = "SPIKEWING_TEST_FULL_DISK";
+
+/// Run by the test below, in a process that may write only little to a file.
+#[cfg(unix)]
+#[test]
+#[ignore = "run by a_full_disk_ends_the_run_and_leaves_the_last_checkpoint"]
+fn with_a_full_disk() {
+    let Some(run) = std::env::var_os(RUN) else { return };
+    let mut rig =
+        learner(&[in_folder(Path::new(&run)), ("checkpoint_every_updates", Value::Integer(20))]).unwrap();
+    assert_eq!(status(&rig).updates, 20);
+    fly(&mut rig, 2..4);
+    let reason = failure(&rig);
+    assert!(reason.contains("checkpoint-000000040.bin") && reason.contains("too large"), "{reason}");
+}
+
+/// A limit on the size of files stands for the disk: writes fail half way through, as when no space is left.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_the_run_and_leaves_the_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig =
+        learner(&[in_folder(dir.path()), ("checkpoint_every_updates", Value::Integer(20))]).unwrap();
+    fly(&mut rig, 0..2);
+    drop(rig);
+    let before = checkpoints(dir.path());
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$0\" --exact with_a_full_disk --ignored"])
+        .arg(std::env::current_exe().unwrap())
+        .env(RUN, dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert_eq!(checkpoints(dir.path()), before);
+    assert_eq!(status(&learner(&[in_folder(dir.path())]).unwrap()).updates, 20);
+    assert_no_leftovers(dir.path());
+}
+
+/// Of a file that could not be written whole, nothing stays.
+fn assert_no_leftovers(dir: &Path) {
+    let names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().all(|n| !n.to_string_lossy().starts_with(".tmp")), "{names:?}");
+}
+
 #[test]
 fn a_disk_that_fails_in_flight_ends_the_run_and_leaves_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
@@ -447,8 +494,7 @@ fn a_disk_that_fails_in_flight_ends_the_run_and_leaves_the_last_checkpoint() {
     assert!(reason.contains("run") && reason.contains("checkpoint"), "{reason}");
     let rig = learner(&[in_folder(&kept)]).unwrap();
     assert_eq!(status(&rig).updates, 20);
-    let leftovers: Vec<_> = fs::read_dir(&kept).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert!(leftovers.iter().all(|n| !n.to_string_lossy().starts_with(".tmp")), "{leftovers:?}");
+    assert_no_leftovers(&kept);
 }
 
 #[test]
