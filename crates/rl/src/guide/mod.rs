@@ -85,7 +85,9 @@ pub struct GuideConfig {
 impl GuideConfig {
     /// For a vehicle. The noise is its file's, where it has any.
     pub fn for_vehicle(vehicle: &Vehicle) -> Self {
-        let mut reward = Reward::stage(1).with_orientation(OrientationTerm::Full);
+        let mut reward = Reward::end().with_orientation(OrientationTerm::Full);
+        reward.coefficients.position = 4.0;
+        reward.coefficients.orientation = 0.5;
         // What costs nothing must be what hovers, or the guide sinks or climbs for its reward.
         reward.coefficients.action_baseline = (vehicle.hover_action() + 1.0) / 2.0;
         // Living must pay everywhere in the box: where it does not, dying soon is best, and that is learned first.
@@ -93,26 +95,26 @@ impl GuideConfig {
         Self {
             hidden: vec![64, 64],
             critic: CriticShape { hidden: vec![64, 64], backend: Backend::Native },
-            actor_learning_rate: 1e-3,
+            actor_learning_rate: 3e-4,
             critic_learning_rate: 1e-3,
-            discount: 0.99,
+            discount: 0.98,
             tau: 0.005,
             policy_noise: 0.2,
             policy_noise_clip: 0.5,
-            policy_delay: 2,
+            policy_delay: 4,
             exploration: [0.05, 0.4],
             batch: 256,
-            updates: 60_000,
+            updates: 120_000,
             memory_steps: 1_000_000,
             start_steps: 3_000,
             steps_per_update: 8.0,
             episodes_per_round: 8,
             first_reach: 0.2,
-            widening: 0.4,
+            widening: 0.3,
             episode_steps: 500,
             dt_s: 0.01,
             reward,
-            action_change: 0.02,
+            action_change: 1.0,
             reward_scale: 0.1,
             observation_noise: noise_of(vehicle),
             variation: Variation::default(),

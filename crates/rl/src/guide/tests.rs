@@ -58,25 +58,68 @@ fn the_guide_computes_what_its_learner_learned() {
     assert!(action.iter().all(|a| (f64::from(*a) - vehicle().hover_action()).abs() < 0.1));
 }
 
+/// A learner that has flown, with a batch drawn.
+fn with_a_batch() -> GuideTrainer {
+    let mut trainer = GuideTrainer::new(short(), vehicle(), 5).unwrap();
+    trainer.fly().unwrap();
+    learn::sample(&trainer.config, &trainer.memory, &mut trainer.rng, &mut trainer.buffers);
+    trainer
+}
+
 #[test]
-fn it_learns_to_stay_in_the_box() {
-    let config = GuideConfig {
-        updates: 4000,
-        start_steps: 1000,
-        first_reach: 0.0,
-        widening: 1e6,
-        memory_steps: 100_000,
-        steps_per_update: 6.0,
-        ..GuideConfig::for_vehicle(&vehicle())
-    };
-    let mut trainer = GuideTrainer::new(config, vehicle(), 5).unwrap();
-    trainer.round().unwrap();
-    let before = trainer.stats().flown_length;
-    while !trainer.done() {
-        trainer.round().unwrap();
+fn the_actors_gradient_is_that_of_finite_differences() {
+    let mut trainer = with_a_batch();
+    let critic = trainer.critics.networks()[0].clone();
+    let value = learn::actor_gradient(&trainer.actor, &critic, &mut trainer.buffers).unwrap();
+    let exact = trainer.buffers.actor_gradient().to_vec();
+    let size = exact.iter().fold(0.0_f32, |m, g| m.max(g.abs()));
+    assert!(value.is_finite() && size > 0.0);
+    for i in (0..exact.len()).step_by(exact.len() / 40) {
+        let mut at = |d: f32| {
+            let mut moved = trainer.actor.clone();
+            moved.parameters_mut()[i] += d;
+            -learn::actor_gradient(&moved, &critic, &mut trainer.buffers).unwrap()
+        };
+        let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
+        assert!((difference - exact[i]).abs() < 0.02 * size + 1e-4, "{i}: {difference} {}", exact[i]);
     }
-    let after = trainer.stats().flown_length;
-    assert!(after > 1.3 * before, "{before} steps before, {after} after");
+}
+
+/// On one batch, over and over: the critics learn its rewards, and the actor what the critic values.
+#[test]
+fn critics_and_actor_descend() {
+    let mut trainer = with_a_batch();
+    learn::next_actions(&trainer.target_actor, &mut trainer.buffers).unwrap();
+    let mut losses = Vec::new();
+    for _ in 0..300 {
+        let rows = learn::Rows(&trainer.buffers);
+        losses.push(trainer.critics.learn(&rows, 0.01, &mut trainer.critic_buffers).unwrap());
+    }
+    assert!(losses[299] < 0.3 * losses[0], "{} {}", losses[0], losses[299]);
+    let critic = trainer.critics.networks()[0].clone();
+    let mut values = Vec::new();
+    for _ in 0..100 {
+        values.push(learn::actor_gradient(&trainer.actor, &critic, &mut trainer.buffers).unwrap());
+        trainer.actor_adam.step(&mut trainer.actor, trainer.buffers.actor_gradient());
+    }
+    assert!(values[99] > values[0], "{} {}", values[0], values[99]);
+}
+
+/// Flights start nearer to hover at first, and as widely as the file says in the end.
+#[test]
+fn starts_widen() {
+    let (config, vehicle) = (short(), vehicle());
+    let trainer = GuideTrainer::new(config.clone(), vehicle.clone(), 6).unwrap();
+    let spread = |reach: f64| {
+        let starts = (0..200).map(|seed| {
+            let flown = flight::fly(&config, &vehicle, &trainer.actor, reach, seed).unwrap();
+            flown.observations[0][..3].iter().fold(0.0_f32, |m, v| m.max(v.abs()))
+        });
+        starts.fold(0.0_f32, f32::max)
+    };
+    assert_eq!(spread(0.0), 0.0);
+    assert!(spread(0.2) <= 0.1 + 1e-6);
+    assert!(spread(1.0) > 0.45);
 }
 
 #[test]
