@@ -218,3 +218,30 @@ fn the_shipped_policy_holds_its_setpoint() {
     println!("mean distance to the setpoint over 10 s: {mean:.3} m");
     assert!(mean < 0.1, "{mean} m");
 }
+
+/// The learned guides fly through the nodes alone: they take off, climb to the setpoint and hold it.
+#[test]
+fn the_shipped_guides_hold_the_setpoint() {
+    for vehicle in ["crazyflie", "x500"] {
+        let policy = format!("{}/../../policies/{vehicle}/guide.safetensors", env!("CARGO_MANIFEST_DIR"));
+        let text = |t: &str| Value::Text(t.to_owned());
+        let settings: Settings<'_> = &[
+            ("simulator", "vehicle", text(vehicle)),
+            ("guide_policy", "vehicle", text(vehicle)),
+            ("guide_policy", "controller", text("mlp")),
+            ("guide_policy", "policy_file", text(&policy)),
+        ];
+        // Without a student the guide flies.
+        let nodes = ["simulator", "px4_bridge", "state_estimator", "guide_policy", "supervisor"];
+        let mut composition = compose(&nodes, "hover.yaml", settings, &[]);
+        let flight = watch(&mut composition);
+        run(composition, 30.0);
+        let f = flight.borrow();
+        let last = f.commands.iter().rev().take(1000);
+        assert!(last.len() == 1000 && last.clone().all(|(_, s)| *s == sw::MotorCommand::SOURCE_GUIDE));
+        let off = f.positions.iter().rev().take(1000).map(|p| p[0].hypot(p[1]).hypot(p[2] - 1.0));
+        let mean = off.sum::<f64>() / 1000.0;
+        println!("{vehicle}: mean distance to the setpoint over 10 s: {mean:.3} m");
+        assert!(mean < 0.15, "{vehicle}: {mean} m");
+    }
+}

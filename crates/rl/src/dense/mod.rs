@@ -189,10 +189,11 @@ impl Dense {
         self.layout().into_iter().map(|l| (&self.parameters[l.weight], &self.parameters[l.bias]))
     }
 
-    /// Sets the bias of every output.
-    pub fn bias_output(&mut self, value: f32) {
+    /// Scales the weights of the last layer and sets its bias: what the network says before it has learned anything.
+    pub fn set_output(&mut self, factor: f32, bias: f32) {
         if let Some(last) = self.layout().pop() {
-            self.parameters[last.bias].fill(value);
+            self.parameters[last.weight].iter_mut().for_each(|w| *w *= factor);
+            self.parameters[last.bias].fill(bias);
         }
     }
 

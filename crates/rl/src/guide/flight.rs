@@ -8,6 +8,7 @@ use spikewing_quad::{
     OBSERVATION, Observation, State, Vehicle,
     protocol::Pilot,
     reward::{BOX_M, terminated},
+    simulation::{AngleDistribution, StartDistribution},
     step,
 };
 use spikewing_snn::Mlp;
@@ -86,13 +87,38 @@ pub fn action_of_rotors(vehicle: &Vehicle, state: &State) -> [f32; ACTION] {
     state.rotors.map(|r| vehicle.action_of_rotor(r) as f32)
 }
 
-/// Flies one episode with exploration noise.
-pub fn fly(config: &GuideConfig, vehicle: &Vehicle, actor: &Dense, seed: u64) -> Result<Flown, DenseError> {
+/// A start whose distance from hover is a share of what the distribution says.
+fn draw_start(vehicle: &Vehicle, start: &StartDistribution, difficulty: f64, rng: &mut impl Rng) -> State {
+    let nearer = StartDistribution {
+        max_position_m: difficulty * start.max_position_m,
+        max_angle_rad: difficulty * start.max_angle_rad,
+        // Rejection takes long where the angle is small.
+        angle: if difficulty < 0.3 { AngleDistribution::UniformAngle } else { start.angle },
+        max_velocity_m_s: difficulty * start.max_velocity_m_s,
+        max_body_rate_rad_s: difficulty * start.max_body_rate_rad_s,
+        ..start.clone()
+    };
+    let mut state = nearer.sample(vehicle, &Vector3::zeros(), rng);
+    let hover = vehicle.hover_rotor();
+    state.rotors = state.rotors.map(|r| hover + difficulty * (r - hover));
+    state
+}
+
+/// Flies one episode with exploration noise. `reach` in [0, 1] limits how far from hover it starts: half of the episodes
+/// start there, the others nearer, so that there is always something to learn from a flight that lasts.
+pub fn fly(
+    config: &GuideConfig,
+    vehicle: &Vehicle,
+    actor: &Dense,
+    reach: f64,
+    seed: u64,
+) -> Result<Flown, DenseError> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let origin = Vector3::zeros();
     let airframe = config.variation.draw(vehicle, &mut rng);
     let disturbance = airframe.simulation.sample_disturbance(&mut rng);
-    let mut state = start_of(vehicle).sample(&airframe, &origin, &mut rng);
+    let difficulty = if rng.random::<bool>() { reach } else { reach * rng.random::<f64>() };
+    let mut state = draw_start(&airframe, &start_of(vehicle), difficulty, &mut rng);
     let std = deviations(&config.observation_noise, rng.random());
     let [least, most] = config.exploration;
     let exploration = (least + (most - least) * rng.random::<f64>()) as f32;

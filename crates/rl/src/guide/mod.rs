@@ -62,6 +62,10 @@ pub struct GuideConfig {
     pub steps_per_update: f64,
     /// Episodes flown at once between updates.
     pub episodes_per_round: usize,
+    /// Share of the start distribution's width that episodes start from at first; it grows to all of it …
+    pub first_reach: f64,
+    /// … over this share of the updates.
+    pub widening: f64,
     /// Control steps of an episode.
     pub episode_steps: usize,
     /// Control period, s.
@@ -81,31 +85,36 @@ pub struct GuideConfig {
 impl GuideConfig {
     /// For a vehicle. The noise is its file's, where it has any.
     pub fn for_vehicle(vehicle: &Vehicle) -> Self {
-        let mut reward = Reward::stage(2).with_orientation(OrientationTerm::Full);
+        let mut reward = Reward::end().with_orientation(OrientationTerm::Full);
+        reward.coefficients.position = 4.0;
+        reward.coefficients.orientation = 0.5;
         // What costs nothing must be what hovers, or the guide sinks or climbs for its reward.
         reward.coefficients.action_baseline = (vehicle.hover_action() + 1.0) / 2.0;
-        reward.coefficients.body_rates = 0.002;
+        // Living must pay everywhere in the box: where it does not, dying soon is best, and that is learned first.
+        reward.coefficients.survival = 2.0;
         Self {
             hidden: vec![64, 64],
             critic: CriticShape { hidden: vec![64, 64], backend: Backend::Native },
-            actor_learning_rate: 1e-3,
+            actor_learning_rate: 3e-4,
             critic_learning_rate: 1e-3,
-            discount: 0.99,
+            discount: 0.98,
             tau: 0.005,
-            policy_noise: 0.1,
-            policy_noise_clip: 0.3,
-            policy_delay: 2,
-            exploration: [0.02, 0.3],
+            policy_noise: 0.2,
+            policy_noise_clip: 0.5,
+            policy_delay: 4,
+            exploration: [0.05, 0.4],
             batch: 256,
-            updates: 60_000,
+            updates: 120_000,
             memory_steps: 1_000_000,
-            start_steps: 5_000,
+            start_steps: 3_000,
             steps_per_update: 8.0,
             episodes_per_round: 8,
+            first_reach: 0.2,
+            widening: 0.3,
             episode_steps: 500,
             dt_s: 0.01,
             reward,
-            action_change: 0.05,
+            action_change: 1.0,
             reward_scale: 0.1,
             observation_noise: noise_of(vehicle),
             variation: Variation::default(),
@@ -163,7 +172,7 @@ impl GuideTrainer {
             .with_backend(config.critic.backend);
         // At first it does about what hovers, whatever it sees: from there it is not far to flying.
         let hover = vehicle.hover_action().clamp(-0.95, 0.95).atanh() as f32;
-        actor.bias_output(hover);
+        actor.set_output(0.1, hover);
         Ok(Self {
             critics: Critics::random(&config.critic, config.critic_learning_rate, &mut rng)?,
             actor_adam: DenseAdam::new(&actor, config.actor_learning_rate),
@@ -214,9 +223,12 @@ impl GuideTrainer {
     fn fly(&mut self) -> Result<(), DenseError> {
         let seeds: Vec<u64> = (0..self.config.episodes_per_round).map(|_| self.rng.random()).collect();
         let (config, vehicle, actor) = (&self.config, &self.vehicle, &self.actor);
+        let progress = self.stats.updates as f64 / config.updates.max(1) as f64;
+        let widening = progress / config.widening.max(1e-9);
+        let reach = (config.first_reach + (1.0 - config.first_reach) * widening).min(1.0);
         let flown: Vec<flight::Flown> = seeds
             .par_iter()
-            .map(|seed| flight::fly(config, vehicle, actor, *seed))
+            .map(|seed| flight::fly(config, vehicle, actor, reach, *seed))
             .collect::<Result<_, DenseError>>()?;
         let n = flown.len().max(1) as f64;
         self.stats.flown_return = flown.iter().map(|f| f.episode_return).sum::<f64>() / n;
@@ -279,3 +291,6 @@ impl GuideTrainer {
         Mlp::new(layers)
     }
 }
+
+#[cfg(test)]
+mod tests;
