@@ -33,10 +33,11 @@ pub fn step(
     let model = Model::of(vehicle);
     let held = Held::of(&model, *action, disturbance.force_n.into(), disturbance.torque_n_m.into());
     let body = Body::from(state);
+    let mut carried = [0.0; equations::CARRIED];
     let next = if equations::has_drag(vehicle) {
-        equations::step::<f64, true>(&model, &body, &held, dt_s)
+        equations::step::<f64, true>(&model, &body, &mut carried, &held, dt_s)
     } else {
-        equations::step::<f64, false>(&model, &body, &held, dt_s)
+        equations::step::<f64, false>(&model, &body, &mut carried, &held, dt_s)
     };
     State::from_columns(&next.columns())
 }

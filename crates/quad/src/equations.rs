@@ -6,7 +6,11 @@
 //! - ω̇ = J⁻¹ (τ − ω × J ω) + J⁻¹ τ_ext,  τ = Σ (y f, −x f, s k f)
 //! - ṙ = (u − r) / (u ≥ r ? rising : falling)
 //!
-//! integrated by the classic Runge-Kutta method of fourth order with u held; q is not normalised at the method's stages,
+//! Where precision is single, ω̇ = Σ (J⁻¹ arm) f − J⁻¹ (J_z − J_y, J_x − J_z, J_y − J_x) ∘ (ω_y ω_z, ω_z ω_x, ω_x ω_y)
+//! with the constants multiplied out beforehand: at hundreds of rad/s the rounding of J and J⁻¹ by themselves is what
+//! single precision suffers from most.
+//!
+//! Integrated by the classic Runge-Kutta method of fourth order with u held; q is not normalised at the method's stages,
 //! but after the step, when rotors are clamped to their range too.
 
 use crate::{
@@ -16,7 +20,13 @@ use crate::{
 };
 
 /// Numbers in a [`Model`].
-pub const MODEL: usize = 37;
+pub const MODEL: usize = 52;
+
+/// Numbers of a state whose remainders are carried: body rates and rotors.
+pub const CARRIED: usize = 3 + ROTORS;
+
+/// The first of them in the column order of the reference data; the others follow.
+pub const FIRST_CARRIED: usize = 10;
 
 /// A vehicle's constants, as the equations want them.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +45,10 @@ pub struct Model<R> {
     pub rotor: [R; 3],
     pub drag_linear: [R; 3],
     pub drag_quadratic: [R; 3],
+    /// J⁻¹ times `torque_of_thrust`.
+    pub angular_of_thrust: [[R; 3]; ROTORS],
+    /// J⁻¹ (J_z − J_y, J_x − J_z, J_y − J_x).
+    pub gyroscopic: [R; 3],
 }
 
 impl<R: Copy> Model<R> {
@@ -57,6 +71,13 @@ impl<R: Copy> Model<R> {
             rotor: [number(28), number(29), number(30)],
             drag_linear: [number(31), number(32), number(33)],
             drag_quadratic: [number(34), number(35), number(36)],
+            angular_of_thrust: [
+                [number(37), number(38), number(39)],
+                [number(40), number(41), number(42)],
+                [number(43), number(44), number(45)],
+                [number(46), number(47), number(48)],
+            ],
+            gyroscopic: [number(49), number(50), number(51)],
         }
     }
 }
@@ -67,41 +88,43 @@ impl Model<f64> {
     pub fn of(vehicle: &Vehicle) -> Self {
         let lag = vehicle.motor_time_constant_s;
         let [low, high] = vehicle.rotor_range;
+        let ([jx, jy, jz], inverse) = (vehicle.inertia_kg_m2, vehicle.inverse_inertia());
+        let torque_of_thrust = vehicle.rotors.map(|rotor| {
+            let [x, y, _] = rotor.position_m;
+            [y, -x, rotor.spin * vehicle.torque_constant_m]
+        });
         Self {
             mass: [vehicle.mass_kg, 1.0 / vehicle.mass_kg],
             gravity: vehicle.gravity_m_s2,
             inertia: vehicle.inertia_kg_m2,
-            inertia_inverse: vehicle.inverse_inertia(),
-            torque_of_thrust: vehicle.rotors.map(|rotor| {
-                let [x, y, _] = rotor.position_m;
-                [y, -x, rotor.spin * vehicle.torque_constant_m]
-            }),
+            inertia_inverse: inverse,
+            torque_of_thrust,
             thrust_curve: vehicle.thrust_curve,
             lag: [lag.rising, 1.0 / lag.rising, lag.falling, 1.0 / lag.falling],
             rotor: [low, high, high - low],
             drag_linear: vehicle.drag_linear,
             drag_quadratic: vehicle.drag_quadratic,
+            angular_of_thrust: torque_of_thrust.map(|arm| zip(inverse, arm, |a, b| a * b)),
+            gyroscopic: zip(inverse, [jz - jy, jx - jz, jy - jx], |a, b| a * b),
         }
     }
 
     /// All numbers, in the order of the fields.
     pub fn numbers(&self) -> [f64; MODEL] {
         let mut all = [0.0; MODEL];
-        let [t0, t1, t2, t3] = &self.torque_of_thrust;
-        let fields: [&[f64]; 13] = [
+        let fields: [&[f64]; 12] = [
             &self.mass,
             &[self.gravity],
             &self.inertia,
             &self.inertia_inverse,
-            t0,
-            t1,
-            t2,
-            t3,
+            self.torque_of_thrust.as_flattened(),
             &self.thrust_curve,
             &self.lag,
             &self.rotor,
             &self.drag_linear,
             &self.drag_quadratic,
+            self.angular_of_thrust.as_flattened(),
+            &self.gyroscopic,
         ];
         all.iter_mut().zip(fields.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         all
@@ -139,8 +162,7 @@ impl<R: Copy> Body<R> {
     /// In the column order of the reference data.
     #[inline(always)]
     pub fn columns(&self) -> [R; 17] {
-        let (p, q, v, w, r) =
-            (self.position, self.orientation, self.velocity, self.body_rates, self.rotors);
+        let (p, q, v, w, r) = (self.position, self.orientation, self.velocity, self.body_rates, self.rotors);
         [p[0], p[1], p[2], q[0], q[1], q[2], q[3], v[0], v[1], v[2], w[0], w[1], w[2], r[0], r[1], r[2], r[3]]
     }
 }
@@ -212,11 +234,13 @@ impl<R: Real> Held<R> {
     }
 }
 
-/// One step of `dt_s` (in every lane). `DRAG` says whether any drag constant differs from zero.
+/// One step of `dt_s` (in every lane). `DRAG` says whether any drag constant differs from zero; `carried` is what
+/// rounding cut off body rates and rotors so far, and changes nothing in double precision.
 #[inline(always)]
 pub fn step<R: Real, const DRAG: bool>(
     model: &Model<R>,
     state: &Body<R>,
+    carried: &mut [R; CARRIED],
     held: &Held<R>,
     dt_s: f64,
 ) -> Body<R> {
@@ -226,12 +250,38 @@ pub fn step<R: Real, const DRAG: bool>(
     let k2 = derivative::<R, DRAG>(model, &state.along(&k1, half), held);
     let k3 = derivative::<R, DRAG>(model, &state.along(&k2, half), held);
     let k4 = derivative::<R, DRAG>(model, &state.along(&k3, alike.like(dt_s)), held);
-    let mut next = state.along(&Body::weighted(&k1, &k2, &k3, &k4), alike.like(dt_s / 6.0));
+    let (sum, sixth) = (Body::weighted(&k1, &k2, &k3, &k4), alike.like(dt_s / 6.0));
+    let mut next = state.along(&sum, sixth);
+    if R::FOLDED {
+        carry(state, &sum, sixth, carried, &mut next);
+    }
     let [w, x, y, z] = next.orientation;
     let norm = ((x * x + z * z) + (y * y + w * w)).sqrt();
     next.orientation = R::divide_all(next.orientation, norm);
-    next.rotors = next.rotors.map(|r| r.clamp(model.rotor[0], model.rotor[1]));
+    let [low, high, _] = model.rotor;
+    if R::FOLDED {
+        // A rotor at its limit is there exactly.
+        let zero = low.like(0.0);
+        for (rest, r) in carried[3..].iter_mut().zip(next.rotors) {
+            *rest = low.select_ge(r, zero, r.select_ge(high, zero, *rest));
+        }
+    }
+    next.rotors = next.rotors.map(|r| r.clamp(low, high));
     next
+}
+
+/// Adds the step to body rates and rotors with what the last steps' rounding left, and keeps what this one's leaves
+/// (compensated summation).
+#[inline(always)]
+fn carry<R: Real>(state: &Body<R>, sum: &Body<R>, sixth: R, carried: &mut [R; CARRIED], next: &mut Body<R>) {
+    let from = state.body_rates.into_iter().chain(state.rotors);
+    let sums = sum.body_rates.into_iter().chain(sum.rotors);
+    let to = next.body_rates.iter_mut().chain(&mut next.rotors);
+    for (((from, sum), to), rest) in from.zip(sums).zip(to).zip(carried) {
+        let moved = sum.mul_add(sixth, *rest);
+        *to = from + moved;
+        *rest = moved - (*to - from);
+    }
 }
 
 #[inline(always)]
@@ -239,21 +289,13 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
     let [c0, c1, c2] = model.thrust_curve;
     let f = state.rotors.map(|r| (c2 * r).mul_add(r, c1.mul_add(r, c0)));
     let thrust = f[0] + f[1] + f[2] + f[3];
-    let torque: [R; 3] = std::array::from_fn(|axis| {
-        let arm = |rotor: usize| model.torque_of_thrust[rotor][axis];
-        let two = arm(1).mul_add(f[1], arm(0) * f[0]);
-        arm(3).mul_add(f[3], arm(2).mul_add(f[2], two))
-    });
 
     let [qw, qx, qy, qz] = state.orientation;
     let force = rotated_thrust::<R, DRAG>(model, state, thrust);
     let [mass, mass_reciprocal] = model.mass;
-    let lift: [R; 3] =
-        std::array::from_fn(|i| force[i].over(mass, mass_reciprocal) + held.acceleration[i]);
+    let lift: [R; 3] = std::array::from_fn(|i| force[i].over(mass, mass_reciprocal) + held.acceleration[i]);
 
     let [wx, wy, wz] = state.body_rates;
-    let momentum = zip(model.inertia, state.body_rates, |j, w| j * w);
-    let gyroscopic = cross(state.body_rates, momentum);
     let half = model.gravity.like(0.5);
     Body {
         position: state.velocity,
@@ -264,9 +306,7 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
             qy.negate_mul_add(wx, qx.mul_add(wy, qw * wz)) * half,
         ],
         velocity: [lift[0], lift[1], lift[2] - model.gravity],
-        body_rates: std::array::from_fn(|i| {
-            model.inertia_inverse[i].mul_add(torque[i] - gyroscopic[i], held.angular_acceleration[i])
-        }),
+        body_rates: angular_acceleration(model, state.body_rates, f, held),
         rotors: zip(held.command, state.rotors, |command, r| {
             let error = command - r;
             let [rising, rising_reciprocal, falling, falling_reciprocal] = model.lag;
@@ -276,6 +316,27 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
             )
         }),
     }
+}
+
+/// ω̇, rad/s².
+#[inline(always)]
+fn angular_acceleration<R: Real>(model: &Model<R>, w: [R; 3], f: [R; ROTORS], held: &Held<R>) -> [R; 3] {
+    if R::FOLDED {
+        let products = [w[1] * w[2], w[2] * w[0], w[0] * w[1]];
+        return std::array::from_fn(|axis| {
+            let arm = |rotor: usize| model.angular_of_thrust[rotor][axis];
+            let two = arm(1).mul_add(f[1], arm(0).mul_add(f[0], held.angular_acceleration[axis]));
+            let thrust = arm(3).mul_add(f[3], arm(2).mul_add(f[2], two));
+            model.gyroscopic[axis].negate_mul_add(products[axis], thrust)
+        });
+    }
+    let momentum = zip(model.inertia, w, |j, w| j * w);
+    let gyroscopic = cross(w, momentum);
+    std::array::from_fn(|axis| {
+        let arm = |rotor: usize| model.torque_of_thrust[rotor][axis];
+        let torque = arm(0) * f[0] + arm(1) * f[1] + arm(2) * f[2] + arm(3) * f[3];
+        model.inertia_inverse[axis].mul_add(torque - gyroscopic[axis], held.angular_acceleration[axis])
+    })
 }
 
 /// R(q) T in world axes, without normalising q: what the method's stages call for.

@@ -3,7 +3,8 @@
 //! [`Real`] is what they calculate with, [`Scalar`] what is stored. The single simulator uses `f64` itself, the batch
 //! [`F64s`] and [`F32s`] of whatever instruction set the machine has. Double precision is never contracted to fused
 //! operations and divides where the equations divide, so that one vehicle and a batch of them agree to the last bit;
-//! single precision fuses and multiplies by reciprocals.
+//! single precision fuses, multiplies by reciprocals, folds constants before it rounds them, and carries what rounding
+//! cuts off body rates and rotors to the next step.
 
 use std::ops::{Add, Mul, Neg, Sub};
 
@@ -19,6 +20,8 @@ pub type Pack<T> = [T; LANES];
 pub trait Real:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Neg<Output = Self>
 {
+    /// Whether constants are folded and remainders carried: the arithmetic of single precision.
+    const FOLDED: bool;
     /// A constant in every lane.
     fn like(self, value: f64) -> Self;
     /// self · factor + addend; fused in single precision.
@@ -54,6 +57,7 @@ pub trait Real:
 }
 
 impl Real for f64 {
+    const FOLDED: bool = false;
     #[inline(always)]
     fn like(self, value: f64) -> Self {
         value
@@ -216,6 +220,7 @@ lanes!(
 );
 
 impl<S: Simd> Real for F64s<S> {
+    const FOLDED: bool = false;
     #[inline(always)]
     fn like(self, value: f64) -> Self {
         self.with(self.simd.splat_f64s(value))
@@ -272,6 +277,7 @@ const ASIN: [f64; 9] = [
 ];
 
 impl<S: Simd> Real for F32s<S> {
+    const FOLDED: bool = true;
     #[inline(always)]
     fn like(self, value: f64) -> Self {
         self.with(self.simd.splat_f32s(value as f32))

@@ -183,8 +183,7 @@ impl Evaluation {
     /// Flies one episode; episodes are independent of each other.
     pub fn episode(&self, pilot: &mut impl Pilot, episode: u64) -> EpisodeResult {
         let origin = self.task.setpoint(0.0);
-        let mut begun =
-            Episode::draw(&self.vehicle, self.protocol, &origin, self.dt_s, self.seed, episode);
+        let mut begun = Episode::draw(&self.vehicle, self.protocol, &origin, self.dt_s, self.seed, episode);
         let mut state = begun.state;
         // Commands on their way to the motors, the oldest first.
         let mut underway = VecDeque::from(vec![begun.command_before(); begun.delay_steps]);

@@ -269,8 +269,7 @@ fn read(path: &Path) -> Result<String, ReplayError> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReplayError> {
-    serde_json::from_str(&read(path)?)
-        .map_err(|e| ReplayError::layout(path, e.to_string()))
+    serde_json::from_str(&read(path)?).map_err(|e| ReplayError::layout(path, e.to_string()))
 }
 
 struct Table {

@@ -103,8 +103,7 @@ fn starts() {
         let states: Vec<State> =
             (0..N).map(|_| start.sample(&vehicle, &Vector3::zeros(), &mut rng)).collect();
 
-        let (guided, free): (Vec<State>, Vec<State>) =
-            states.iter().partition(|s| s.position.norm() == 0.0);
+        let (guided, free): (Vec<State>, Vec<State>) = states.iter().partition(|s| s.position.norm() == 0.0);
         let share = guided.len() as f64 / N as f64;
         assert!((share - 0.1).abs() < 0.011, "{name}: {share} of the starts at the setpoint");
         assert!(guided.iter().all(|s| s.orientation.angle() == 0.0), "{name}: level at the setpoint");

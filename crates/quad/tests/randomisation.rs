@@ -142,7 +142,7 @@ fn what_cannot_be_drawn_is_refused_by_field() {
         ("thrust: -0.1", ["randomisation.thrust", "share"]),
         ("drag_linear_max: .inf", ["randomisation.drag_linear_max", "number"]),
         ("action_latency_s: 3.0", ["randomisation.action_latency_s", "one second"]),
-        ("mass: 0.9", ["randomisation.mass", "cannot hover"]),
+        ("mass: 0.5\n    thrust: 0.4", ["randomisation.mass", "cannot hover"]),
         ("weight: 0.1", ["weight", "unknown field"]),
     ] {
         let text = format!("{crazyflie}  randomisation:\n    {line}\n");

@@ -8,7 +8,7 @@ use super::End;
 use crate::{
     dynamics::Disturbance,
     episode::Episode,
-    equations::{MODEL, Model},
+    equations::{CARRIED, FIRST_CARRIED, MODEL, Model},
     lanes::{LANES, Pack, Scalar},
     state::State,
     vehicle::{ROTORS, Vehicle},
@@ -20,6 +20,8 @@ use crate::{
 pub struct Block<T> {
     /// In the column order of the reference data.
     pub columns: [Pack<T>; 17],
+    /// What rounding cut off body rates and rotors; nothing in double precision.
+    pub carried: [Pack<T>; CARRIED],
     /// Force (world, N), then torque (body, N m).
     pub outside: [Pack<T>; 6],
 }
@@ -29,17 +31,26 @@ impl<T: Scalar> Block<T> {
     pub fn filled(state: &State) -> Self {
         Self {
             columns: state.to_columns().map(|v| [T::of(v); LANES]),
+            carried: [[T::default(); LANES]; CARRIED],
             outside: [[T::default(); LANES]; 6],
         }
     }
 
     pub fn state(&self, lane: usize) -> State {
-        State::from_columns(&std::array::from_fn(|i| self.columns[i][lane].wide()))
+        let mut columns = std::array::from_fn(|i| self.columns[i][lane].wide());
+        for (column, rest) in columns[FIRST_CARRIED..].iter_mut().zip(&self.carried) {
+            *column += rest[lane].wide();
+        }
+        State::from_columns(&columns)
     }
 
     pub fn set_state(&mut self, lane: usize, state: &State) {
-        for (pack, value) in self.columns.iter_mut().zip(state.to_columns()) {
+        let columns = state.to_columns();
+        for (pack, value) in self.columns.iter_mut().zip(columns) {
             pack[lane] = T::of(value);
+        }
+        for (rest, value) in self.carried.iter_mut().zip(&columns[FIRST_CARRIED..]) {
+            rest[lane] = T::of(value - T::of(*value).wide());
         }
     }
 

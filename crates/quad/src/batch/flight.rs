@@ -76,7 +76,14 @@ impl<T: Scalar> Step<'_, T> {
                 }
                 let held = Held::of(model, motors, [fx, fy, fz], [tx, ty, tz]);
                 let columns: [_; 17] = std::array::from_fn(|i| T::load(simd, &block.columns[i], part));
-                let next = equations::step::<_, DRAG>(model, &Body::from_columns(columns), &held, self.dt_s);
+                let state = Body::from_columns(columns);
+                let mut carried = block.carried.each_ref().map(|pack| T::load(simd, pack, part));
+                let next = equations::step::<_, DRAG>(model, &state, &mut carried, &held, self.dt_s);
+                if <T::Lanes<S> as Real>::FOLDED {
+                    for (pack, rest) in block.carried.iter_mut().zip(carried) {
+                        T::store::<S>(rest, pack, part);
+                    }
+                }
                 for (pack, column) in block.columns.iter_mut().zip(next.columns()) {
                     T::store::<S>(column, pack, part);
                 }
