@@ -2,8 +2,13 @@
 //!
 //! SI units, world ENU, body FLU, rotors front right, rear right, rear left, front left.
 
+pub mod batch;
 pub mod dynamics;
+pub mod episode;
+mod equations;
+mod lanes;
 pub mod protocol;
+pub mod randomisation;
 pub mod replay;
 pub mod reward;
 pub mod simulation;
@@ -11,7 +16,8 @@ pub mod state;
 pub mod vehicle;
 
 pub use dynamics::{Disturbance, step};
-pub use reward::Reward;
+pub use randomisation::Randomisation;
+pub use reward::{Reward, Termination};
 pub use state::{OBSERVATION, Observation, State, observation};
 pub use vehicle::Vehicle;
 

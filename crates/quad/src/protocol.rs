@@ -1,14 +1,15 @@
 //! Evaluation: whole episodes of a pilot in a simulator, and what is reported of them.
 
+use std::collections::VecDeque;
+
 use nalgebra::Vector3;
-use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::Serialize;
 
 use crate::{
     QuadError,
-    dynamics::{Disturbance, step},
-    reward::{BOX_M, Reward, terminated},
+    dynamics::step,
+    episode::Episode,
+    reward::{Reward, Termination},
     state::{Observation, State},
     vehicle::Vehicle,
 };
@@ -109,6 +110,8 @@ pub struct Evaluation {
     pub episodes: usize,
     /// Steps of a whole episode.
     pub steps: usize,
+    /// What ends an episode early.
+    pub termination: Termination,
     /// Control period, s.
     pub dt_s: f64,
     /// Seed of starts, noise and disturbances.
@@ -166,6 +169,7 @@ impl Evaluation {
             reward: Reward::start(),
             episodes,
             steps: 500,
+            termination: Termination::paper(),
             dt_s: 0.01,
             seed,
         })
@@ -178,14 +182,11 @@ impl Evaluation {
 
     /// Flies one episode; episodes are independent of each other.
     pub fn episode(&self, pilot: &mut impl Pilot, episode: u64) -> EpisodeResult {
-        let mut rng =
-            Xoshiro256PlusPlus::seed_from_u64(self.seed ^ episode.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let origin = self.task.setpoint(0.0);
-        let mut state = match self.protocol {
-            Protocol::Paper => State::hover(&self.vehicle, origin),
-            Protocol::Recovery => self.vehicle.simulation.start.sample(&self.vehicle, &origin, &mut rng),
-        };
-        let disturbance: Disturbance = self.vehicle.simulation.sample_disturbance(&mut rng);
+        let mut begun = Episode::draw(&self.vehicle, self.protocol, &origin, self.dt_s, self.seed, episode);
+        let mut state = begun.state;
+        // Commands on their way to the motors, the oldest first.
+        let mut underway = VecDeque::from(vec![begun.command_before(); begun.delay_steps]);
         pilot.reset(&self.vehicle, &state);
         let mut sums = [0.0; 4];
         let mut last: Option<[f32; 4]> = None;
@@ -193,11 +194,13 @@ impl Evaluation {
         let mut completed = true;
         for k in 0..self.steps {
             let setpoint = self.task.setpoint(k as f64 * self.dt_s);
-            let seen = self.vehicle.simulation.add_noise(&state.observation(&setpoint), &mut rng);
+            let seen = self.vehicle.simulation.add_noise(&state.observation(&setpoint), &mut begun.rng);
             let action = pilot.act(&seen, k);
             // The reward judges the command that the motors can carry out.
             let applied = action.map(|a| if a.is_finite() { f64::from(a).clamp(-1.0, 1.0) } else { -1.0 });
-            state = step(&self.vehicle, &state, &applied, &disturbance, self.dt_s);
+            underway.push_back(applied);
+            let arriving = underway.pop_front().unwrap_or(applied);
+            state = step(&begun.vehicle, &state, &arriving, &begun.disturbance, self.dt_s);
             let setpoint = self.task.setpoint((k + 1) as f64 * self.dt_s);
             let error = state.position - setpoint;
             length += 1;
@@ -211,7 +214,7 @@ impl Evaluation {
                     last.iter().zip(&action).map(|(a, b)| f64::from(b - a).powi(2)).sum::<f64>().sqrt();
             }
             last = Some(action);
-            if terminated(&state, &setpoint, BOX_M) {
+            if self.termination.ends(&state, &setpoint) {
                 completed = k + 1 == self.steps;
                 break;
             }

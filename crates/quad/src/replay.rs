@@ -3,7 +3,10 @@
 //! Layout of an open-loop reference: `V.json` with its cases, `V_actions.csv` and `V_states.csv` beside it. A closed-loop
 //! flight is a `trajN.csv` with its entry in the `meta.json` beside it, and carries rewards too.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use nalgebra::Vector3;
 use serde::{Deserialize, Serialize};
@@ -34,8 +37,21 @@ pub enum ReplayError {
         reason: String,
     },
     /// The simulator is not known.
-    #[error(transparent)]
-    Vehicle(#[from] crate::QuadError),
+    #[error("{path}: variant `{variant}`: {source}")]
+    Variant {
+        /// File.
+        path: PathBuf,
+        /// As the file has it.
+        variant: String,
+        /// Why there is no such vehicle.
+        source: Box<crate::QuadError>,
+    },
+}
+
+impl ReplayError {
+    fn layout(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Layout { path: path.to_owned(), reason: reason.into() }
+    }
 }
 
 /// Largest absolute deviation of each part of the state.
@@ -130,24 +146,39 @@ fn replay_cases(path: &Path) -> Result<Vec<CaseReport>, ReplayError> {
     let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", stem.display()));
     let actions = Table::read(&beside("_actions.csv"))?;
     let states = Table::read(&beside("_states.csv"))?;
-    let vehicle = Vehicle::find(&reference.variant)?;
+    let vehicle = vehicle(path, &reference.variant)?;
     let (a, s) = (actions.columns(&["a0"])?[0], states.columns(&["px"])?[0]);
     let mut reports = Vec::new();
     for (index, case) in reference.cases.iter().enumerate() {
         let of_case = |table: &Table| -> Vec<Vec<f64>> {
             table.rows.iter().filter(|row| row.first() == Some(&(index as f64))).cloned().collect()
         };
-        let expected = of_case(&states);
+        let expected: HashMap<u64, Vec<f64>> =
+            of_case(&states).into_iter().filter_map(|row| Some((row.get(1)?.to_bits(), row))).collect();
         let mut state = State::from_columns(&case.initial_state);
         let disturbance = disturbance(&case.force, &case.torque);
         let mut deviation = Deviation::default();
         let mut steps = 0;
-        for row in of_case(&actions) {
-            state = step(&vehicle, &state, &take(&actions, &row, a)?, &disturbance, reference.dt);
-            if let Some(row_of_step) = expected.iter().find(|e| e.get(1) == row.get(1)) {
+        for (before, row) in of_case(&actions).iter().enumerate() {
+            let number = row.get(1).copied().unwrap_or(f64::NAN);
+            if number != (before + 1) as f64 {
+                let reason = format!("case {index}: step {number} where {} was expected", before + 1);
+                return Err(ReplayError::layout(&actions.path, reason));
+            }
+            state = step(&vehicle, &state, &take(&actions, row, a)?, &disturbance, reference.dt);
+            if let Some(row_of_step) = expected.get(&number.to_bits()) {
                 deviation.note(&vehicle, &state, &take(&states, row_of_step, s)?);
                 steps += 1;
             }
+        }
+        if steps == 0 || steps < expected.len() {
+            let reason = format!(
+                "case {index} (`{}`): {} states, of which {steps} have their actions in {}",
+                case.name,
+                expected.len(),
+                actions.path.display()
+            );
+            return Err(ReplayError::layout(&states.path, reason));
         }
         reports.push(CaseReport {
             variant: reference.variant.clone(),
@@ -184,12 +215,15 @@ fn replay_flight(path: &Path) -> Result<Vec<CaseReport>, ReplayError> {
     let flight = flights
         .iter()
         .find(|f| f.file == file)
-        .ok_or_else(|| ReplayError::Layout { path: meta.clone(), reason: format!("no entry for {file}") })?;
+        .ok_or_else(|| ReplayError::layout(&meta, format!("no entry for {file}")))?;
     let table = Table::read(path)?;
+    if table.rows.is_empty() {
+        return Err(ReplayError::layout(path, "a flight without steps"));
+    }
     let (a, p) = (table.columns(&["a0"])?[0], table.columns(&["px"])?[0]);
     let names: Vec<&str> = reward_definitions().iter().map(|(name, _)| *name).collect();
     let reward_columns = table.columns(&names)?;
-    let vehicle = Vehicle::find(&flight.variant)?;
+    let vehicle = vehicle(&meta, &flight.variant)?;
     let disturbance = disturbance(&flight.force, &flight.torque);
     let mut state = State::from_columns(&flight.initial_state);
     let mut deviation = Deviation::default();
@@ -218,6 +252,14 @@ fn replay_flight(path: &Path) -> Result<Vec<CaseReport>, ReplayError> {
     }])
 }
 
+fn vehicle(path: &Path, variant: &str) -> Result<Vehicle, ReplayError> {
+    Vehicle::find(variant).map_err(|source| ReplayError::Variant {
+        path: path.to_owned(),
+        variant: variant.to_owned(),
+        source: Box::new(source),
+    })
+}
+
 fn disturbance(force: &[f64; 3], torque: &[f64; 3]) -> Disturbance {
     Disturbance { force_n: Vector3::from(*force), torque_n_m: Vector3::from(*torque) }
 }
@@ -227,8 +269,7 @@ fn read(path: &Path) -> Result<String, ReplayError> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ReplayError> {
-    serde_json::from_str(&read(path)?)
-        .map_err(|e| ReplayError::Layout { path: path.to_owned(), reason: e.to_string() })
+    serde_json::from_str(&read(path)?).map_err(|e| ReplayError::layout(path, e.to_string()))
 }
 
 struct Table {
@@ -241,14 +282,11 @@ impl Table {
     fn read(path: &Path) -> Result<Self, ReplayError> {
         let text = read(path)?;
         let mut lines = text.lines();
-        let header = lines.next().unwrap_or_default().split(',').map(str::to_owned).collect();
+        let header = lines.next().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect();
         let mut rows = Vec::new();
         for (number, line) in lines.enumerate() {
-            let row: Result<Vec<f64>, _> = line.split(',').map(str::parse).collect();
-            rows.push(row.map_err(|e| ReplayError::Layout {
-                path: path.to_owned(),
-                reason: format!("line {}: {e}", number + 2),
-            })?);
+            let row: Result<Vec<f64>, _> = line.split(',').map(|v| v.trim().parse()).collect();
+            rows.push(row.map_err(|e| ReplayError::layout(path, format!("line {}: {e}", number + 2)))?);
         }
         Ok(Self { path: path.to_owned(), header, rows })
     }
@@ -257,18 +295,17 @@ impl Table {
         names
             .iter()
             .map(|name| {
-                self.header.iter().position(|h| h == name).ok_or_else(|| ReplayError::Layout {
-                    path: self.path.clone(),
-                    reason: format!("no column `{name}`"),
-                })
+                self.header
+                    .iter()
+                    .position(|h| h == name)
+                    .ok_or_else(|| ReplayError::layout(&self.path, format!("no column `{name}`")))
             })
             .collect()
     }
 }
 
 fn take<const N: usize>(table: &Table, row: &[f64], from: usize) -> Result<[f64; N], ReplayError> {
-    row.get(from..from + N).and_then(|c| c.try_into().ok()).ok_or_else(|| ReplayError::Layout {
-        path: table.path.clone(),
-        reason: format!("a row has {} columns, too few", row.len()),
-    })
+    row.get(from..from + N)
+        .and_then(|c| c.try_into().ok())
+        .ok_or_else(|| ReplayError::layout(&table.path, format!("a row has {} columns, too few", row.len())))
 }

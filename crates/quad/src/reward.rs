@@ -166,6 +166,39 @@ impl Reward {
 /// Half width of the box around the setpoint that ends an episode, m (the paper's environment).
 pub const BOX_M: f64 = 0.6;
 
+/// Limits whose crossing ends an episode; each holds for every axis by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Termination {
+    /// Distance from the setpoint along an axis, m.
+    pub position_m: f64,
+    /// Velocity along an axis, m/s.
+    pub velocity_m_s: f64,
+    /// Body rate about an axis, rad/s.
+    pub body_rate_rad_s: f64,
+}
+
+impl Default for Termination {
+    fn default() -> Self {
+        Self::paper()
+    }
+}
+
+impl Termination {
+    /// The paper's environment: a box, and nothing else.
+    pub const fn paper() -> Self {
+        Self { position_m: BOX_M, velocity_m_s: f64::INFINITY, body_rate_rad_s: f64::INFINITY }
+    }
+
+    /// Whether an episode ends in this state: it is beyond a limit, or no longer finite.
+    pub fn ends(&self, state: &State, setpoint: &nalgebra::Vector3<f64>) -> bool {
+        let beyond = |v: &nalgebra::Vector3<f64>, limit: f64| v.iter().any(|e| e.abs() > limit);
+        terminated(state, setpoint, self.position_m)
+            || beyond(&state.velocity, self.velocity_m_s)
+            || beyond(&state.body_rates, self.body_rate_rad_s)
+    }
+}
+
 /// Whether an episode ends in this state: it left the box, or is no longer finite.
 pub fn terminated(state: &State, setpoint: &nalgebra::Vector3<f64>, box_m: f64) -> bool {
     !state.is_finite() || (state.position - setpoint).iter().any(|e| e.abs() > box_m)

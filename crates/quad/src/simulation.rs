@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dynamics::Disturbance,
+    randomisation::Randomisation,
+    reward::Termination,
     state::{Observation, State},
     vehicle::{ROTORS, Vehicle},
 };
@@ -29,6 +31,10 @@ pub struct Simulation {
     pub torque_std_n_m: f64,
     /// Where episodes of the protocol `recovery` start.
     pub start: StartDistribution,
+    /// When the simulator itself ends an episode; the paper's environment has its own box.
+    pub termination: Termination,
+    /// How vehicles are drawn around this one.
+    pub randomisation: Randomisation,
 }
 
 /// The distribution of start states.
@@ -126,6 +132,46 @@ impl StartDistribution {
 }
 
 impl Simulation {
+    /// Whether observations are noisy.
+    pub fn is_noisy(&self) -> bool {
+        [self.position_noise_m, self.rotation_noise, self.velocity_noise_m_s, self.body_rate_noise_rad_s]
+            != [0.0; 4]
+    }
+
+    /// What is wrong with it, named by field.
+    ///
+    /// # Errors
+    /// When a number is out of range, or when a vehicle that cannot hover may be drawn.
+    pub fn check(&self, vehicle: &Vehicle) -> Result<(), String> {
+        let spreads = [
+            ("position_noise_m", self.position_noise_m),
+            ("rotation_noise", self.rotation_noise),
+            ("velocity_noise_m_s", self.velocity_noise_m_s),
+            ("body_rate_noise_rad_s", self.body_rate_noise_rad_s),
+            ("force_std_n", self.force_std_n),
+            ("torque_std_n_m", self.torque_std_n_m),
+            ("start.max_position_m", self.start.max_position_m),
+            ("start.max_angle_rad", self.start.max_angle_rad),
+            ("start.max_velocity_m_s", self.start.max_velocity_m_s),
+            ("start.max_body_rate_rad_s", self.start.max_body_rate_rad_s),
+        ];
+        if let Some((field, value)) = spreads.iter().find(|(_, v)| !(v.is_finite() && *v >= 0.0)) {
+            return Err(format!("{field} = {value} must be a number, 0 or more"));
+        }
+        if !(0.0..=1.0).contains(&self.start.guidance) {
+            return Err(format!("start.guidance = {} must be a share from 0 to 1", self.start.guidance));
+        }
+        let limits = [
+            ("termination.position_m", self.termination.position_m),
+            ("termination.velocity_m_s", self.termination.velocity_m_s),
+            ("termination.body_rate_rad_s", self.termination.body_rate_rad_s),
+        ];
+        if let Some((field, value)) = limits.iter().find(|(_, v)| v.is_nan() || *v <= 0.0) {
+            return Err(format!("{field} = {value} must be positive (.inf for no limit)"));
+        }
+        self.randomisation.check(vehicle)
+    }
+
     /// A state as it is observed: `observation` with this simulator's noise added.
     pub fn add_noise<R: Rng>(&self, observation: &Observation, rng: &mut R) -> Observation {
         let mut noisy = *observation;

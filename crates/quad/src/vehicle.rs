@@ -132,7 +132,7 @@ impl Vehicle {
         if self.thrust_to_weight() <= 1.0 {
             return refuse(format!("thrust to weight is {:.2}: it cannot hover", self.thrust_to_weight()));
         }
-        Ok(())
+        self.simulation.check(self).or_else(|reason| refuse(format!("simulation.{reason}")))
     }
 
     /// The Crazyflie 2.1, with the constants of the paper's most likely simulator (`l2f0`).
@@ -145,7 +145,7 @@ impl Vehicle {
 
     /// The inverse of the inertia, 1/(kg m²).
     pub fn inverse_inertia(&self) -> [f64; 3] {
-        self.inertia_inverse.unwrap_or(self.inertia_kg_m2.map(f64::recip))
+        self.inertia_inverse.unwrap_or_else(|| self.inertia_kg_m2.map(f64::recip))
     }
 
     /// Thrust of one rotor in state `rotor`, N.

@@ -35,3 +35,45 @@ fn flights_and_their_rewards_agree() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_replayed_is_named_with_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let refused = |path: &Path, words: &[&str]| {
+        let error = replay(path).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    refused(&dir.path().join("none.json"), &["none.json"]);
+    let state = "0,0,0,1,0,0,0,0,0,0,0,0,0,0,0,0,0";
+    let reference = |variant: &str| {
+        format!(
+            r#"{{"variant": "{variant}", "dt": 0.01, "cases": [{{"name": "n", "force": [0,0,0], "torque": [0,0,0],
+               "initial_state": [{state}]}}]}}"#
+        )
+    };
+    let actions = "case,step,a0,a1,a2,a3\n0,1,0,0,0,0\n";
+    let states = format!("case,step,px,py,pz,qw,qx,qy,qz,vx,vy,vz,wx,wy,wz,r0,r1,r2,r3\n0,1,{state}\n");
+    let json = at("some.json", &reference("l2f9"));
+    refused(&json, &["some_actions.csv"]);
+    at("some_actions.csv", actions);
+    refused(&json, &["some_states.csv"]);
+    at("some_states.csv", &states);
+    refused(&json, &["some.json", "l2f9", "l2f0"]);
+    at("some.json", &reference("l2f0"));
+    assert_eq!(replay(&json).unwrap()[0].steps, 1);
+    at("some_actions.csv", "case,step,a0,a1,a2,a3\n0,2,0,0,0,0\n");
+    refused(&json, &["some_actions.csv", "step 2"]);
+    at("some_actions.csv", "case,step,a0,a1,a2,a3\n");
+    refused(&json, &["some_states.csv", "`n`"]);
+    at("some_actions.csv", "case,step,a0,a1,a2\n0,1,0,0,zero\n");
+    refused(&json, &["some_actions.csv", "line 2"]);
+    let flight = at("traj9.csv", "step\n1\n");
+    refused(&flight, &["meta.json"]);
+    at("meta.json", "[]");
+    refused(&flight, &["meta.json", "traj9.csv"]);
+}

@@ -14,6 +14,8 @@ pub mod autopilot;
 pub mod sensors;
 mod settings;
 
+use std::collections::VecDeque;
+
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -23,7 +25,7 @@ use spikewing_px4_bridge::{
     frames,
     px4::{self, Release},
 };
-use spikewing_quad::{Disturbance, State, step};
+use spikewing_quad::{Disturbance, State, Vehicle, step};
 use spikewing_runtime::{
     Context, Node, NodeKind, Outbox, Received, Span, Time,
     node::{BuildError, Request, Shutdown, Urgency},
@@ -66,6 +68,14 @@ pub const NODE: NodeKind = NodeKind {
 pub struct Simulator {
     settings: Settings,
     rng: Xoshiro256PlusPlus,
+    /// Draws vehicles; a generator of its own, so that noise and resets are the same with and without.
+    vehicle_rng: Xoshiro256PlusPlus,
+    /// The one that flies: the nominal vehicle of the settings, or one drawn around it at the last reset.
+    vehicle: Vehicle,
+    /// Time from a motor setpoint to the motors.
+    action_latency: Span,
+    /// Setpoints on their way to the motors, with the time at which they arrive.
+    underway: VecDeque<(Time, [f64; 4])>,
     state: State,
     disturbance: Disturbance,
     sensors: Sensors,
@@ -114,9 +124,14 @@ impl Simulator {
             reset_counter: 0,
             shutdown_since: None,
             rng,
+            vehicle_rng: Xoshiro256PlusPlus::seed_from_u64(!settings.seed),
+            vehicle: settings.vehicle.clone(),
+            action_latency: Span::ZERO,
+            underway: VecDeque::new(),
             settings,
         };
         simulator.draw_disturbance();
+        simulator.draw_vehicle();
         Ok(simulator)
     }
 
@@ -132,13 +147,31 @@ impl Simulator {
         };
     }
 
+    fn draw_vehicle(&mut self) {
+        if self.settings.randomisation.is_none() {
+            return;
+        }
+        let drawn = self.settings.randomisation.sample(&self.settings.vehicle, &mut self.vehicle_rng);
+        self.vehicle = drawn.vehicle;
+        // Counted on the node's clock, as setpoints are.
+        self.action_latency = Span::from_seconds(drawn.action_latency_s / self.settings.real_time_factor);
+    }
+
+    fn on_motors(&mut self, now: Time, motors: [f64; 4]) {
+        if self.action_latency > Span::ZERO {
+            self.underway.push_back((now + self.action_latency, motors));
+        } else {
+            self.motors = motors;
+        }
+    }
+
     fn landed(&self) -> bool {
         self.state.position.z <= 1e-3 && self.state.velocity.norm() < 0.05 && self.thrust_share() < 0.5
     }
 
     /// Thrust over weight.
     fn thrust_share(&self) -> f64 {
-        let v = &self.settings.vehicle;
+        let v = &self.vehicle;
         self.state.rotors.iter().map(|&r| v.thrust_n(r)).sum::<f64>() / (v.mass_kg * v.gravity_m_s2)
     }
 
@@ -167,22 +200,28 @@ impl Simulator {
         }
     }
 
-    /// Moves time on by `dt_s`, in steps of the physics rate. Returns the specific force of the last step, body frame.
-    fn advance(&mut self, control: Control, dt_s: f64) -> Vector3<f64> {
+    /// Moves time on from `since` by `passed` of the node's clock, in steps of the physics rate. Returns the specific
+    /// force of the last step, body frame.
+    fn advance(&mut self, control: Control, since: Time, passed: Span) -> Vector3<f64> {
+        let dt_s = passed.seconds() * self.settings.real_time_factor;
         let steps = (dt_s * self.settings.physics_rate_hz).round().max(1.0);
         let h = dt_s / steps;
         let mut specific_force = Vector3::zeros();
-        for _ in 0..steps as u32 {
+        for k in 0..steps as u32 {
+            let at = since + Span::from_seconds(passed.seconds() * f64::from(k) / steps);
+            while let Some((_, motors)) = self.underway.pop_front_if(|(due, _)| *due <= at) {
+                self.motors = motors;
+            }
             let action = self.action(control, h);
             let before = self.state.velocity;
-            self.state = step(&self.settings.vehicle, &self.state, &action, &self.disturbance, h);
+            self.state = step(&self.vehicle, &self.state, &action, &self.disturbance, h);
             if control == Control::Off {
                 // An armed autopilot keeps the rotors at idle; a disarmed one stops them. The thrust curve has no
                 // rotor at rest, so that a disarmed vehicle may only fall or stand.
-                self.state.rotors = [self.settings.vehicle.rotor_range[0]; 4];
+                self.state.rotors = [self.vehicle.rotor_range[0]; 4];
             }
             self.ground();
-            let gravity = Vector3::new(0.0, 0.0, self.settings.vehicle.gravity_m_s2);
+            let gravity = Vector3::new(0.0, 0.0, self.vehicle.gravity_m_s2);
             let acceleration = (self.state.velocity - before) / h + gravity;
             specific_force = self.state.orientation.inverse_transform_vector(&acceleration);
         }
@@ -202,7 +241,8 @@ impl Simulator {
     }
 
     fn place(&mut self, position: Vector3<f64>, orientation: UnitQuaternion<f64>) {
-        let vehicle = self.settings.vehicle.clone();
+        self.draw_vehicle();
+        let vehicle = self.vehicle.clone();
         let start = &self.settings.reset;
         let drawn = start.sample(&vehicle, &position, &mut self.rng);
         self.state = State { orientation: orientation * drawn.orientation, ..drawn };
@@ -211,6 +251,7 @@ impl Simulator {
         }
         self.ground();
         self.motors = [vehicle.hover_action(); 4];
+        self.underway.clear();
         self.draw_disturbance();
         self.sensors.clear();
         self.own_setpoint = None;
@@ -360,7 +401,7 @@ impl Node for Simulator {
 
     fn on_message(&mut self, now: Time, message: &Received<'_>, out: &mut Outbox) {
         if let Some(m) = message.on(&MOTORS) {
-            self.motors = frames::motors_from_px4(&m.control).map(f64::from);
+            self.on_motors(now, frames::motors_from_px4(&m.control).map(f64::from));
         } else if let Some(m) = message.on(&HEARTBEAT) {
             self.autopilot.on_heartbeat(now, m.direct_actuator);
         } else if let Some(m) = message.on(&COMMAND) {
@@ -379,7 +420,7 @@ impl Node for Simulator {
         let landed = self.landed();
         let control =
             self.autopilot.update(now, landed, self.settings.disarm_landed, self.settings.disarm_preflight);
-        let specific_force = self.advance(control, passed.seconds() * self.settings.real_time_factor);
+        let specific_force = self.advance(control, now - passed, passed);
         if !self.state.is_finite() {
             tracing::error!("the simulated state is no longer finite; the vehicle is put back to its start");
             self.place(self.settings.start, UnitQuaternion::identity());

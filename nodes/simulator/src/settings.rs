@@ -3,7 +3,7 @@
 use nalgebra::Vector3;
 use spikewing_px4_bridge::px4::{RELEASES, Release};
 use spikewing_quad::{
-    Vehicle,
+    Randomisation, Vehicle,
     simulation::{RotorDistribution, StartDistribution},
 };
 use spikewing_runtime::{Declaration, Parameters, Span, node::BuildError};
@@ -26,6 +26,7 @@ pub struct Settings {
     pub noise: SensorNoise,
     pub force_std_n: f64,
     pub torque_std_n_m: f64,
+    pub randomisation: Randomisation,
     pub reset: StartDistribution,
     pub loss_timeout: Span,
     pub loss_action: LossAction,
@@ -38,6 +39,7 @@ pub fn declare() -> Vec<Declaration> {
     let noise = |name, default: f64, unit, text| {
         Declaration::float(name, default).range(0.0, 10.0).unit(unit).describe(text)
     };
+    let share = |name, text| Declaration::float(name, 0.0).range(0.0, 0.9).describe(text);
     vec![
         Declaration::text("vehicle", "crazyflie")
             .describe("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file."),
@@ -77,6 +79,21 @@ pub fn declare() -> Vec<Declaration> {
             .describe("Age of the odometry when it is published."),
         noise("disturbance.force", 0.0, "N", "Standard deviation of a force that is constant between resets, world axes."),
         noise("disturbance.torque", 0.0, "N m", "Standard deviation of a torque that is constant between resets, body axes."),
+        share("randomisation.mass", "Every reset draws the mass within this share of the vehicle's: 0.1 is ± 10 %."),
+        share("randomisation.inertia", "The same for the inertia, each axis by itself."),
+        share("randomisation.thrust", "The same for the thrust at any rotor state."),
+        share("randomisation.torque_constant", "The same for the rotors' reaction torque per thrust."),
+        share("randomisation.motor_time_constant", "The same for the motors' lag."),
+        share("randomisation.drag", "The same for the vehicle's drag."),
+        noise("randomisation.drag_linear_max", 0.0, "N/(m/s)", "Every reset adds linear drag from 0 to this, each body axis by itself."),
+        Declaration::float("randomisation.centre_of_mass", 0.0)
+            .range(0.0, 1.0)
+            .unit("m")
+            .describe("Every reset shifts the centre of mass within ± this along body x and y."),
+        Declaration::float("randomisation.action_latency", 0.0)
+            .range(0.0, 1.0)
+            .unit("s")
+            .describe("Every reset draws the time from a motor setpoint to the motors, from 0 to this."),
         noise("reset.position", 0.0, "m", "Half width of the cube around the asked pose in which a reset puts the vehicle."),
         Declaration::float("reset.angle", 0.0)
             .range(0.0, 3.0)
@@ -116,8 +133,21 @@ impl Settings {
             "uniform" => RotorDistribution::FullRange,
             _ => RotorDistribution::Hover,
         };
+        let vehicle = Vehicle::find(p.text("vehicle")?)?;
+        let randomisation = Randomisation {
+            mass: p.float("randomisation.mass")?,
+            inertia: p.float("randomisation.inertia")?,
+            thrust: p.float("randomisation.thrust")?,
+            torque_constant: p.float("randomisation.torque_constant")?,
+            motor_time_constant: p.float("randomisation.motor_time_constant")?,
+            drag: p.float("randomisation.drag")?,
+            drag_linear_max: p.float("randomisation.drag_linear_max")?,
+            centre_of_mass_m: p.float("randomisation.centre_of_mass")?,
+            action_latency_s: p.float("randomisation.action_latency")?,
+        };
+        randomisation.check(&vehicle)?;
         Ok(Self {
-            vehicle: Vehicle::find(p.text("vehicle")?)?,
+            vehicle,
             release: Release::from_name(p.text("px4_version")?),
             seed: p.count("seed")? as u64,
             physics_rate_hz: p.float("physics_rate_hz")?,
@@ -139,6 +169,7 @@ impl Settings {
             },
             force_std_n: p.float("disturbance.force")?,
             torque_std_n_m: p.float("disturbance.torque")?,
+            randomisation,
             reset: StartDistribution {
                 guidance: 0.0,
                 max_position_m: p.float("reset.position")?,
