@@ -147,20 +147,39 @@ impl<'a> Tables<'a> {
         text
     }
 
-    /// Learning curves, mean and deviation over seeds.
+    /// Learning curves and final returns, mean and deviation over seeds.
     pub fn figure(&self) -> String {
-        let series = self
-            .comparison
-            .arms
-            .iter()
-            .map(|arm| Series { name: arm.name.to_owned(), points: self.curve(arm) });
-        let (x, y) = (Axis::linear("updates"), Axis::linear("return of an evaluation"));
+        let of_arms = |points: &dyn Fn(&Arm) -> Vec<Point>| -> Vec<Series> {
+            let arms = self.comparison.arms.iter();
+            arms.map(|arm| Series { name: arm.name.to_owned(), points: points(arm) }).collect()
+        };
+        let curves = Panel::lines(
+            "learning",
+            Axis::linear("updates"),
+            Axis::linear("return of an evaluation"),
+            of_arms(&|arm| self.curve(arm)),
+        );
+        let finals = Panel::bars(
+            "final policies",
+            Axis::categories("", ["start coefficients", "end coefficients"].map(str::to_owned).to_vec()),
+            Axis::linear("return, protocol paper"),
+            of_arms(&|arm| self.finals(arm)),
+        );
         Figure {
             title: self.comparison.title.to_owned(),
             colours: Colours::Distinct,
-            panels: vec![Panel::lines("", x, y, series.collect())],
+            panels: vec![curves, finals],
         }
         .to_svg()
+    }
+
+    fn finals(&self, arm: &Arm) -> Vec<Point> {
+        let of = [self.spread(arm, |r| Some(r.return_start)), self.spread(arm, |r| Some(r.return_end))];
+        let point = |(i, s): (usize, Option<Spread>)| {
+            let s = s?;
+            Some(Point { x: i as f64, y: s.mean, error: (s.n > 1).then_some(s.deviation) })
+        };
+        of.into_iter().enumerate().filter_map(point).collect()
     }
 
     fn curve(&self, arm: &Arm) -> Vec<Point> {
