@@ -48,7 +48,7 @@ pub struct GuideArgs {
     /// Updates to make [default: what the vehicle needs]
     #[arg(long)]
     updates: Option<u64>,
-    /// A setting of the learner as JSON, e.g. discount=0.98 or critic.hidden=[128,128]; may be given several times
+    /// A setting of the learner as JSON, e.g. discount=0.98 or critic_learning_rate=0.001; may be given several times
     #[arg(long = "set", value_name = "NAME=JSON")]
     settings: Vec<String>,
     /// Episodes of each protocol in the evaluation at the end
