@@ -27,6 +27,9 @@ use crate::{
 pub use airframe::{Variation, noise_of, start_of};
 pub use flight::GuidePilot;
 
+/// Updates that a call makes at most.
+const UPDATES_AT_ONCE: usize = 50;
+
 /// Settings of a guide's training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GuideConfig {
@@ -204,16 +207,23 @@ impl GuideTrainer {
         self.stats.updates >= self.config.updates
     }
 
-    /// Flies a round of episodes and makes the updates that they allow.
+    /// Flies a round of episodes if no update is due, and makes some of the updates that are: a few hundredths of a second
+    /// of work, so that a caller can stop in time.
     ///
     /// # Errors
     /// When the backend refuses.
     pub fn round(&mut self) -> Result<(), DenseError> {
-        self.fly()?;
+        let enough = self.memory.steps() >= self.config.start_steps;
+        if !enough || self.due < 1.0 {
+            self.fly()?;
+        }
         if self.memory.steps() < self.config.start_steps {
             return Ok(());
         }
-        while self.due >= 1.0 && !self.done() {
+        for _ in 0..UPDATES_AT_ONCE {
+            if self.due < 1.0 || self.done() {
+                break;
+            }
             self.due -= 1.0;
             self.update()?;
         }
