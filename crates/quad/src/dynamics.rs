@@ -7,7 +7,8 @@
 use nalgebra::Vector3;
 
 use crate::{
-    equations::{self, Body, Held, Model},
+    equations::{self, Body, Held},
+    model::{self, Model},
     state::State,
     vehicle::{ROTORS, Vehicle},
 };
@@ -34,7 +35,7 @@ pub fn step(
     let held = Held::of(&model, *action, disturbance.force_n.into(), disturbance.torque_n_m.into());
     let body = Body::from(state);
     let mut carried = [0.0; equations::CARRIED];
-    let next = if equations::has_drag(vehicle) {
+    let next = if model::has_drag(vehicle) {
         equations::step::<f64, true>(&model, &body, &mut carried, &held, dt_s)
     } else {
         equations::step::<f64, false>(&model, &body, &mut carried, &held, dt_s)

@@ -14,127 +14,17 @@
 //! but after the step, when rotors are clamped to their range too.
 
 use crate::{
-    lanes::Real,
+    lanes::{Real, array, zip},
+    model::Model,
     state::State,
-    vehicle::{ROTORS, Vehicle},
+    vehicle::ROTORS,
 };
-
-/// Numbers in a [`Model`].
-pub const MODEL: usize = 52;
 
 /// Numbers of a state whose remainders are carried: body rates and rotors.
 pub const CARRIED: usize = 3 + ROTORS;
 
 /// The first of them in the column order of the reference data; the others follow.
 pub const FIRST_CARRIED: usize = 10;
-
-/// A vehicle's constants, as the equations want them.
-#[derive(Clone, Copy, Debug)]
-pub struct Model<R> {
-    /// Mass and its reciprocal.
-    pub mass: [R; 2],
-    pub gravity: R,
-    pub inertia: [R; 3],
-    pub inertia_inverse: [R; 3],
-    /// Torque about x, y, z for a unit of each rotor's thrust.
-    pub torque_of_thrust: [[R; 3]; ROTORS],
-    pub thrust_curve: [R; 3],
-    /// Rising time constant and its reciprocal, then falling.
-    pub lag: [R; 4],
-    /// Rotor state at action −1, at action 1, and the difference.
-    pub rotor: [R; 3],
-    pub drag_linear: [R; 3],
-    pub drag_quadratic: [R; 3],
-    /// J⁻¹ times `torque_of_thrust`.
-    pub angular_of_thrust: [[R; 3]; ROTORS],
-    /// J⁻¹ (J_z − J_y, J_x − J_z, J_y − J_x).
-    pub gyroscopic: [R; 3],
-}
-
-impl<R: Copy> Model<R> {
-    /// Number `i` from `number(i)`, in the order of the fields.
-    #[inline(always)]
-    pub fn from_fn(mut number: impl FnMut(usize) -> R) -> Self {
-        Self {
-            mass: [number(0), number(1)],
-            gravity: number(2),
-            inertia: [number(3), number(4), number(5)],
-            inertia_inverse: [number(6), number(7), number(8)],
-            torque_of_thrust: [
-                [number(9), number(10), number(11)],
-                [number(12), number(13), number(14)],
-                [number(15), number(16), number(17)],
-                [number(18), number(19), number(20)],
-            ],
-            thrust_curve: [number(21), number(22), number(23)],
-            lag: [number(24), number(25), number(26), number(27)],
-            rotor: [number(28), number(29), number(30)],
-            drag_linear: [number(31), number(32), number(33)],
-            drag_quadratic: [number(34), number(35), number(36)],
-            angular_of_thrust: [
-                [number(37), number(38), number(39)],
-                [number(40), number(41), number(42)],
-                [number(43), number(44), number(45)],
-                [number(46), number(47), number(48)],
-            ],
-            gyroscopic: [number(49), number(50), number(51)],
-        }
-    }
-}
-
-impl Model<f64> {
-    /// The constants of a vehicle.
-    #[inline(always)]
-    pub fn of(vehicle: &Vehicle) -> Self {
-        let lag = vehicle.motor_time_constant_s;
-        let [low, high] = vehicle.rotor_range;
-        let ([jx, jy, jz], inverse) = (vehicle.inertia_kg_m2, vehicle.inverse_inertia());
-        let torque_of_thrust = vehicle.rotors.map(|rotor| {
-            let [x, y, _] = rotor.position_m;
-            [y, -x, rotor.spin * vehicle.torque_constant_m]
-        });
-        Self {
-            mass: [vehicle.mass_kg, 1.0 / vehicle.mass_kg],
-            gravity: vehicle.gravity_m_s2,
-            inertia: vehicle.inertia_kg_m2,
-            inertia_inverse: inverse,
-            torque_of_thrust,
-            thrust_curve: vehicle.thrust_curve,
-            lag: [lag.rising, 1.0 / lag.rising, lag.falling, 1.0 / lag.falling],
-            rotor: [low, high, high - low],
-            drag_linear: vehicle.drag_linear,
-            drag_quadratic: vehicle.drag_quadratic,
-            angular_of_thrust: torque_of_thrust.map(|arm| zip(inverse, arm, |a, b| a * b)),
-            gyroscopic: zip(inverse, [jz - jy, jx - jz, jy - jx], |a, b| a * b),
-        }
-    }
-
-    /// All numbers, in the order of the fields.
-    pub fn numbers(&self) -> [f64; MODEL] {
-        let mut all = [0.0; MODEL];
-        let fields: [&[f64]; 12] = [
-            &self.mass,
-            &[self.gravity],
-            &self.inertia,
-            &self.inertia_inverse,
-            self.torque_of_thrust.as_flattened(),
-            &self.thrust_curve,
-            &self.lag,
-            &self.rotor,
-            &self.drag_linear,
-            &self.drag_quadratic,
-            self.angular_of_thrust.as_flattened(),
-            &self.gyroscopic,
-        ];
-        all.iter_mut().zip(fields.into_iter().flatten()).for_each(|(to, from)| *to = *from);
-        all
-    }
-}
-
-/// Whether air resists.
-pub fn has_drag(vehicle: &Vehicle) -> bool {
-    vehicle.drag_linear != [0.0; 3] || vehicle.drag_quadratic != [0.0; 3]
-}
 
 /// A state, or the derivative of one. The quaternion is (w, x, y, z).
 #[derive(Clone, Copy, Debug)]
@@ -179,11 +69,11 @@ impl<R: Real> Body<R> {
     #[inline(always)]
     fn along(&self, slope: &Self, time: R) -> Self {
         Self {
-            position: zip(self.position, slope.position, |a, b| b.mul_add(time, a)),
-            orientation: zip(self.orientation, slope.orientation, |a, b| b.mul_add(time, a)),
-            velocity: zip(self.velocity, slope.velocity, |a, b| b.mul_add(time, a)),
-            body_rates: zip(self.body_rates, slope.body_rates, |a, b| b.mul_add(time, a)),
-            rotors: zip(self.rotors, slope.rotors, |a, b| b.mul_add(time, a)),
+            position: zip!(self.position, slope.position, |a, b| b.mul_add(time, a)),
+            orientation: zip!(self.orientation, slope.orientation, |a, b| b.mul_add(time, a)),
+            velocity: zip!(self.velocity, slope.velocity, |a, b| b.mul_add(time, a)),
+            body_rates: zip!(self.body_rates, slope.body_rates, |a, b| b.mul_add(time, a)),
+            rotors: zip!(self.rotors, slope.rotors, |a, b| b.mul_add(time, a)),
         }
     }
 
@@ -192,7 +82,7 @@ impl<R: Real> Body<R> {
     fn weighted(k1: &Self, k2: &Self, k3: &Self, k4: &Self) -> Self {
         #[inline(always)]
         fn sum<R: Real, const N: usize>(k1: [R; N], k2: [R; N], k3: [R; N], k4: [R; N]) -> [R; N] {
-            std::array::from_fn(|i| {
+            array!(|i| {
                 let middle = k2[i] + k3[i];
                 k1[i] + (middle + middle) + k4[i]
             })
@@ -224,12 +114,12 @@ impl<R: Real> Held<R> {
     pub fn of(model: &Model<R>, action: [R; ROTORS], force: [R; 3], torque: [R; 3]) -> Self {
         let (one, half) = (model.gravity.like(1.0), model.gravity.like(0.5));
         Self {
-            command: action.map(|a| {
-                let share = (a.clamp(-one, one) + one) * half;
+            command: array!(|i| {
+                let share = (action[i].clamp(-one, one) + one) * half;
                 share.mul_add(model.rotor[2], model.rotor[0])
             }),
-            acceleration: force.map(|f| f.over(model.mass[0], model.mass[1])),
-            angular_acceleration: zip(model.inertia_inverse, torque, |a, b| a * b),
+            acceleration: array!(|i| force[i].over(model.mass[0], model.mass[1])),
+            angular_acceleration: zip!(model.inertia_inverse, torque, |a, b| a * b),
         }
     }
 }
@@ -262,11 +152,14 @@ pub fn step<R: Real, const DRAG: bool>(
     if R::FOLDED {
         // A rotor at its limit is there exactly.
         let zero = low.like(0.0);
-        for (rest, r) in carried[3..].iter_mut().zip(next.rotors) {
-            *rest = low.select_ge(r, zero, r.select_ge(high, zero, *rest));
+        let mut i = 0;
+        while i < ROTORS {
+            let (r, rest) = (next.rotors[i], carried[3 + i]);
+            carried[3 + i] = low.select_ge(r, zero, r.select_ge(high, zero, rest));
+            i += 1;
         }
     }
-    next.rotors = next.rotors.map(|r| r.clamp(low, high));
+    next.rotors = array!(|i| next.rotors[i].clamp(low, high));
     next
 }
 
@@ -274,26 +167,33 @@ pub fn step<R: Real, const DRAG: bool>(
 /// (compensated summation).
 #[inline(always)]
 fn carry<R: Real>(state: &Body<R>, sum: &Body<R>, sixth: R, carried: &mut [R; CARRIED], next: &mut Body<R>) {
-    let from = state.body_rates.into_iter().chain(state.rotors);
-    let sums = sum.body_rates.into_iter().chain(sum.rotors);
-    let to = next.body_rates.iter_mut().chain(&mut next.rotors);
-    for (((from, sum), to), rest) in from.zip(sums).zip(to).zip(carried) {
-        let moved = sum.mul_add(sixth, *rest);
+    let mut i = 0;
+    while i < CARRIED {
+        let (from, slope, to) = if i < 3 {
+            (state.body_rates[i], sum.body_rates[i], &mut next.body_rates[i])
+        } else {
+            (state.rotors[i - 3], sum.rotors[i - 3], &mut next.rotors[i - 3])
+        };
+        let moved = slope.mul_add(sixth, carried[i]);
         *to = from + moved;
-        *rest = moved - (*to - from);
+        carried[i] = moved - (*to - from);
+        i += 1;
     }
 }
 
 #[inline(always)]
 fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
     let [c0, c1, c2] = model.thrust_curve;
-    let f = state.rotors.map(|r| (c2 * r).mul_add(r, c1.mul_add(r, c0)));
+    let f = array!(|i| {
+        let r = state.rotors[i];
+        (c2 * r).mul_add(r, c1.mul_add(r, c0))
+    });
     let thrust = f[0] + f[1] + f[2] + f[3];
 
     let [qw, qx, qy, qz] = state.orientation;
     let force = rotated_thrust::<R, DRAG>(model, state, thrust);
     let [mass, mass_reciprocal] = model.mass;
-    let lift: [R; 3] = std::array::from_fn(|i| force[i].over(mass, mass_reciprocal) + held.acceleration[i]);
+    let lift: [R; 3] = array!(|i| force[i].over(mass, mass_reciprocal) + held.acceleration[i]);
 
     let [wx, wy, wz] = state.body_rates;
     let half = model.gravity.like(0.5);
@@ -307,7 +207,7 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
         ],
         velocity: [lift[0], lift[1], lift[2] - model.gravity],
         body_rates: angular_acceleration(model, state.body_rates, f, held),
-        rotors: zip(held.command, state.rotors, |command, r| {
+        rotors: zip!(held.command, state.rotors, |command, r| {
             let error = command - r;
             let [rising, rising_reciprocal, falling, falling_reciprocal] = model.lag;
             error.over(
@@ -323,18 +223,18 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
 fn angular_acceleration<R: Real>(model: &Model<R>, w: [R; 3], f: [R; ROTORS], held: &Held<R>) -> [R; 3] {
     if R::FOLDED {
         let products = [w[1] * w[2], w[2] * w[0], w[0] * w[1]];
-        return std::array::from_fn(|axis| {
-            let arm = |rotor: usize| model.angular_of_thrust[rotor][axis];
-            let two = arm(1).mul_add(f[1], arm(0).mul_add(f[0], held.angular_acceleration[axis]));
-            let thrust = arm(3).mul_add(f[3], arm(2).mul_add(f[2], two));
+        return array!(|axis| {
+            let [a, b, c, d] = model.angular_of_thrust;
+            let two = b[axis].mul_add(f[1], a[axis].mul_add(f[0], held.angular_acceleration[axis]));
+            let thrust = d[axis].mul_add(f[3], c[axis].mul_add(f[2], two));
             model.gyroscopic[axis].negate_mul_add(products[axis], thrust)
         });
     }
-    let momentum = zip(model.inertia, w, |j, w| j * w);
+    let momentum = zip!(model.inertia, w, |j, w| j * w);
     let gyroscopic = cross(w, momentum);
-    std::array::from_fn(|axis| {
-        let arm = |rotor: usize| model.torque_of_thrust[rotor][axis];
-        let torque = arm(0) * f[0] + arm(1) * f[1] + arm(2) * f[2] + arm(3) * f[3];
+    array!(|axis| {
+        let [a, b, c, d] = model.torque_of_thrust;
+        let torque = a[axis] * f[0] + b[axis] * f[1] + c[axis] * f[2] + d[axis] * f[3];
         model.inertia_inverse[axis].mul_add(torque - gyroscopic[axis], held.angular_acceleration[axis])
     })
 }
@@ -349,7 +249,7 @@ fn rotated_thrust<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, 
         let force = [dx, dy, thrust + dz];
         let t = cross([qx, qy, qz], force);
         let c = cross([qx, qy, qz], t);
-        return std::array::from_fn(|i| t[i].mul_add(twice_w, force[i]) + (c[i] + c[i]));
+        return array!(|i| t[i].mul_add(twice_w, force[i]) + (c[i] + c[i]));
     }
     // The same with the zeros of (0, 0, T) left out.
     let (tx, ty) = (qy * thrust, -(qx * thrust));
@@ -363,21 +263,16 @@ fn rotated_thrust<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, 
 fn drag<R: Real>(model: &Model<R>, state: &Body<R>) -> [R; 3] {
     let [qw, qx, qy, qz] = state.orientation;
     let inverse = [-qx, -qy, -qz];
-    let t = cross(inverse, state.velocity).map(|v| v + v);
+    let once = cross(inverse, state.velocity);
+    let t: [R; 3] = array!(|i| once[i] + once[i]);
     let c = cross(inverse, t);
-    std::array::from_fn(|i| {
+    array!(|i| {
         let v = t[i].mul_add(qw, c[i]) + state.velocity[i];
         -(v * model.drag_quadratic[i].mul_add(v.abs(), model.drag_linear[i]))
     })
 }
 
 #[inline(always)]
-fn cross<R: Real>(a: [R; 3], b: [R; 3]) -> [R; 3] {
-    let part = |i: usize, j: usize| a[j].negate_mul_add(b[i], a[i] * b[j]);
-    [part(1, 2), part(2, 0), part(0, 1)]
-}
-
-#[inline(always)]
-fn zip<R: Copy, const N: usize>(a: [R; N], b: [R; N], f: impl Fn(R, R) -> R) -> [R; N] {
-    std::array::from_fn(|i| f(a[i], b[i]))
+fn cross<R: Real>([ax, ay, az]: [R; 3], [bx, by, bz]: [R; 3]) -> [R; 3] {
+    [az.negate_mul_add(by, ay * bz), ax.negate_mul_add(bz, az * bx), ay.negate_mul_add(bx, ax * by)]
 }

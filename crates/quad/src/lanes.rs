@@ -16,6 +16,44 @@ pub const LANES: usize = 16;
 /// One number of each vehicle in a block.
 pub type Pack<T> = [T; LANES];
 
+/// What [`array!`](array) becomes.
+#[inline(always)]
+pub fn array_of<R: Copy, const N: usize>(mut at: impl FnMut(usize) -> R) -> [R; N] {
+    let mut all = [at(0); N];
+    let mut i = 1;
+    while i < N {
+        all[i] = at(i);
+        i += 1;
+    }
+    all
+}
+
+/// `array!(|i| …)`: `std::array::from_fn`, but inlined wherever it stands.
+///
+/// Registers only stay registers in functions that were compiled for the instruction set, and what is not inlined into
+/// one of those is not: a `from_fn`, a `map` or a closure left to itself makes the batch thirty times slower.
+macro_rules! array {
+    (|$i:pat_param| $element:expr) => {
+        $crate::lanes::array_of(
+            #[inline(always)]
+            |$i| $element,
+        )
+    };
+}
+
+/// `zip!(a, b, |x, y| …)`: of every pair, inlined as [`array!`](array) is.
+macro_rules! zip {
+    ($a:expr, $b:expr, |$x:pat_param, $y:pat_param| $element:expr) => {{
+        let (a, b) = ($a, $b);
+        $crate::lanes::array!(|i| {
+            let ($x, $y) = (a[i], b[i]);
+            $element
+        })
+    }};
+}
+
+pub(crate) use {array, zip};
+
 /// Arithmetic of the equations of motion.
 pub trait Real:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Neg<Output = Self>
@@ -52,7 +90,7 @@ pub trait Real:
     #[inline(always)]
     fn divide_all<const N: usize>(all: [Self; N], divisor: Self) -> [Self; N] {
         let reciprocal = divisor.recip();
-        all.map(|v| v.over(divisor, reciprocal))
+        array!(|i| all[i].over(divisor, reciprocal))
     }
 }
 
@@ -316,8 +354,10 @@ impl<S: Simd> Real for F32s<S> {
         let (zero, one) = (self.like(0.0), self.like(1.0));
         let t = self.clamp(zero, one) * self.like(0.5);
         let mut sum = self.like(ASIN[ASIN.len() - 1]);
-        for &coefficient in ASIN.iter().rev().skip(1) {
-            sum = sum.mul_add(t, self.like(coefficient));
+        let mut power = ASIN.len() - 1;
+        while power > 0 {
+            power -= 1;
+            sum = sum.mul_add(t, self.like(ASIN[power]));
         }
         sum * t.sqrt() * self.like(4.0)
     }

@@ -7,6 +7,7 @@ pub mod dynamics;
 pub mod episode;
 mod equations;
 mod lanes;
+mod model;
 pub mod protocol;
 pub mod randomisation;
 pub mod replay;

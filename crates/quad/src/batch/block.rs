@@ -8,8 +8,9 @@ use super::End;
 use crate::{
     dynamics::Disturbance,
     episode::Episode,
-    equations::{CARRIED, FIRST_CARRIED, MODEL, Model},
+    equations::{CARRIED, FIRST_CARRIED},
     lanes::{LANES, Pack, Scalar},
+    model::{MODEL, Model},
     state::State,
     vehicle::{ROTORS, Vehicle},
 };
@@ -81,6 +82,14 @@ struct Underway<T> {
     steps: [usize; LANES],
 }
 
+impl<T: Scalar> Underway<T> {
+    fn exchange(&mut self, now: usize, given: &[[T; ROTORS]; LANES]) -> [[T; ROTORS]; LANES] {
+        let ring = self.commands.len();
+        self.commands[now % ring] = *given;
+        std::array::from_fn(|lane| self.commands[(now + ring - self.steps[lane]) % ring][lane])
+    }
+}
+
 /// The episodes of sixteen vehicles: what only beginnings, ends and noise touch.
 #[derive(Clone, Debug)]
 pub struct Episodes<T> {
@@ -135,14 +144,11 @@ impl<T: Scalar> Episodes<T> {
         }
     }
 
-    /// Replaces the commands given at step `now` of the batch by those that arrive at the motors then.
-    pub fn delay(&mut self, now: usize, commands: &mut [[T; ROTORS]; LANES]) {
-        let Some(underway) = &mut self.underway else { return };
-        let ring = underway.commands.len();
-        underway.commands[now % ring] = *commands;
-        for (lane, command) in commands.iter_mut().enumerate() {
-            *command = underway.commands[(now + ring - underway.steps[lane]) % ring][lane];
-        }
+    /// The commands that arrive at the motors when `commands` are given at step `now` of the batch; none where all arrive
+    /// at once.
+    #[inline(always)]
+    pub fn arriving(&mut self, now: usize, commands: &[[T; ROTORS]; LANES]) -> Option<[[T; ROTORS]; LANES]> {
+        self.underway.as_mut().map(|underway| underway.exchange(now, commands))
     }
 
     /// Counts a step; says which episodes ended by it.

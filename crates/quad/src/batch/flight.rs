@@ -4,8 +4,9 @@ use pulp::{Simd, WithSimd};
 
 use super::block::{Block, Episodes};
 use crate::{
-    equations::{self, Body, Held, Model},
-    lanes::{LANES, Pack, Real, Scalar},
+    equations::{self, Body, CARRIED, Held},
+    lanes::{LANES, Pack, Real, Scalar, array},
+    model::Model,
     reward::{ActionScale, OrientationTerm, Reward, Termination},
     state::Observation,
     vehicle::ROTORS,
@@ -52,43 +53,58 @@ impl<T: Scalar> Step<'_, T> {
     #[inline(always)]
     fn fly<S: Simd, const DRAG: bool>(mut self, simd: S) {
         let numbers = self.model.numbers();
-        let nominal = Model::from_fn(|i| T::splat(simd, numbers[i]));
+        let nominal = Model::from_fn(
+            #[inline(always)]
+            |i| T::splat(simd, numbers[i]),
+        );
         for at in 0..self.blocks.len() {
             let (block, episodes) = (&mut self.blocks[at], &mut self.episodes[at]);
             let given = commands(self.actions, at, self.idle);
-            let mut arriving = given;
-            episodes.delay(self.now, &mut arriving);
-            let (given, arriving) = (transposed(&given), transposed(&arriving));
+            let arriving = episodes.arriving(self.now, &given);
+            let given = transposed(&given);
+            let arriving = arriving.map_or(
+                given,
+                #[inline(always)]
+                |late| transposed(&late),
+            );
             for part in 0..LANES / T::width::<S>() {
                 let own;
                 let model = match &episodes.models {
                     Some(models) => {
-                        own = Model::from_fn(|i| T::load(simd, &models[i], part));
+                        own = Model::from_fn(
+                            #[inline(always)]
+                            |i| T::load(simd, &models[i], part),
+                        );
                         &own
                     }
                     None => &nominal,
                 };
-                let outside: [_; 6] = std::array::from_fn(|i| T::load(simd, &block.outside[i], part));
+                let outside: [_; 6] = array!(|i| T::load(simd, &block.outside[i], part));
                 let [fx, fy, fz, tx, ty, tz] = outside;
-                let mut motors = arriving.each_ref().map(|pack| T::load(simd, pack, part));
+                let mut motors = array!(|i| T::load(simd, &arriving[i], part));
                 if self.judged.is_some() {
-                    motors = motors.map(carried_out);
+                    motors = array!(|i| carried_out(motors[i]));
                 }
                 let held = Held::of(model, motors, [fx, fy, fz], [tx, ty, tz]);
-                let columns: [_; 17] = std::array::from_fn(|i| T::load(simd, &block.columns[i], part));
+                let columns: [_; 17] = array!(|i| T::load(simd, &block.columns[i], part));
                 let state = Body::from_columns(columns);
-                let mut carried = block.carried.each_ref().map(|pack| T::load(simd, pack, part));
+                let mut carried = array!(|i| T::load(simd, &block.carried[i], part));
                 let next = equations::step::<_, DRAG>(model, &state, &mut carried, &held, self.dt_s);
                 if <T::Lanes<S> as Real>::FOLDED {
-                    for (pack, rest) in block.carried.iter_mut().zip(carried) {
-                        T::store::<S>(rest, pack, part);
+                    let mut i = 0;
+                    while i < CARRIED {
+                        T::store::<S>(carried[i], &mut block.carried[i], part);
+                        i += 1;
                     }
                 }
-                for (pack, column) in block.columns.iter_mut().zip(next.columns()) {
-                    T::store::<S>(column, pack, part);
+                let columns = next.columns();
+                let mut i = 0;
+                while i < columns.len() {
+                    T::store::<S>(columns[i], &mut block.columns[i], part);
+                    i += 1;
                 }
                 if let Some(judged) = &mut self.judged {
-                    let action = given.each_ref().map(|pack| carried_out(T::load(simd, pack, part)));
+                    let action = array!(|i| carried_out(T::load(simd, &given[i], part)));
                     let sound = soundness(&next);
                     let zero = sound.like(0.0);
                     let reward = total(judged.reward, &next, &action);
@@ -107,13 +123,13 @@ fn commands<T: Scalar>(actions: &[[T; ROTORS]], at: usize, idle: [T; ROTORS]) ->
     let rest = &actions[(at * LANES).min(actions.len())..];
     match rest.first_chunk::<LANES>() {
         Some(full) => *full,
-        None => std::array::from_fn(|lane| rest.get(lane).copied().unwrap_or(idle)),
+        None => array!(|lane| rest.get(lane).copied().unwrap_or(idle)),
     }
 }
 
 #[inline(always)]
 fn transposed<T: Scalar>(commands: &Commands<T>) -> [Pack<T>; ROTORS] {
-    std::array::from_fn(|motor| std::array::from_fn(|lane| commands[lane][motor]))
+    array!(|motor| { array!(|lane| commands[lane][motor]) })
 }
 
 /// The command that motors can carry out: clamped, and idle where it is no finite number.
@@ -130,21 +146,32 @@ fn carried_out<R: Real>(action: R) -> R {
 fn soundness<R: Real>(state: &Body<R>) -> R {
     let columns = state.columns();
     let zero = columns[0].like(0.0);
-    columns.into_iter().fold(zero, |sum, column| column.mul_add(zero, sum))
+    let mut sum = zero;
+    let mut i = 0;
+    while i < columns.len() {
+        sum = columns[i].mul_add(zero, sum);
+        i += 1;
+    }
+    sum
 }
 
 /// 1 where a limit is crossed or the state unsound, else 0.
 #[inline(always)]
 fn beyond<R: Real>(termination: &Termination, state: &Body<R>, sound: R) -> R {
     let (zero, one) = (sound.like(0.0), sound.like(1.0));
-    let within = |values: [R; 3], limit: f64, inside: R| {
-        let limit = sound.like(limit);
-        values.into_iter().fold(inside, |inside, v| limit.select_ge(v.abs(), inside, zero))
-    };
     let inside = within(state.position, termination.position_m, one);
     let inside = within(state.velocity, termination.velocity_m_s, inside);
     let inside = within(state.body_rates, termination.body_rate_rad_s, inside);
     one - sound.select_ge(zero, inside, zero)
+}
+
+/// `inside` where no element is beyond a limit, else 0.
+#[inline(always)]
+fn within<R: Real>([x, y, z]: [R; 3], limit: f64, inside: R) -> R {
+    let (limit, zero) = (inside.like(limit), inside.like(0.0));
+    let inside = limit.select_ge(x.abs(), inside, zero);
+    let inside = limit.select_ge(y.abs(), inside, zero);
+    limit.select_ge(z.abs(), inside, zero)
 }
 
 #[inline(always)]
@@ -164,10 +191,10 @@ fn total<R: Real>(reward: &Reward, state: &Body<R>, action: &[R; ROTORS]) -> R {
         OrientationTerm::Full => one - w * w,
     };
     let baseline = alike.like(c.action_baseline);
-    let effort = action.map(|a| {
+    let effort: [R; ROTORS] = array!(|i| {
         let u = match reward.scale {
-            ActionScale::UnitInterval => (a + one) * alike.like(0.5),
-            ActionScale::Symmetric => a,
+            ActionScale::UnitInterval => (action[i] + one) * alike.like(0.5),
+            ActionScale::Symmetric => action[i],
         };
         (u - baseline) * (u - baseline)
     });
@@ -195,12 +222,15 @@ impl<T: Scalar> WithSimd for Observe<'_, T> {
         for (block, seen) in self.blocks.iter().zip(self.observations.chunks_mut(LANES)) {
             let mut rotation = [[T::default(); LANES]; 9];
             for part in 0..LANES / T::width::<S>() {
-                let q: [_; 4] = std::array::from_fn(|i| T::load(simd, &block.columns[3 + i], part));
-                for (pack, element) in rotation.iter_mut().zip(matrix(q)) {
-                    T::store::<S>(element, pack, part);
+                let q: [_; 4] = array!(|i| T::load(simd, &block.columns[3 + i], part));
+                let elements = matrix(q);
+                let mut i = 0;
+                while i < elements.len() {
+                    T::store::<S>(elements[i], &mut rotation[i], part);
+                    i += 1;
                 }
             }
-            let columns: [&Pack<T>; 18] = std::array::from_fn(|i| match i {
+            let columns: [&Pack<T>; 18] = array!(|i| match i {
                 0..3 => &block.columns[i],
                 3..12 => &rotation[i - 3],
                 // Velocity and body rates lie behind the quaternion.
@@ -226,14 +256,16 @@ fn scatter<T: Scalar>(columns: &[&Pack<T>; 18], seen: &mut [Observation; LANES])
     }
 }
 
+#[inline(always)]
+fn twice<R: Real>(a: R, b: R) -> R {
+    let product = a * b;
+    product + product
+}
+
 /// Rotation matrix of a quaternion (w, x, y, z), row-major.
 #[inline(always)]
 fn matrix<R: Real>([w, x, y, z]: [R; 4]) -> [R; 9] {
     let (ww, xx, yy, zz) = (w * w, x * x, y * y, z * z);
-    let twice = |a: R, b: R| {
-        let product = a * b;
-        product + product
-    };
     let (xy, wz, wy) = (twice(x, y), twice(w, z), twice(w, y));
     let (xz, yz, wx) = (twice(x, z), twice(y, z), twice(w, x));
     [

@@ -32,8 +32,8 @@ pub use crate::lanes::Scalar;
 use crate::{
     dynamics::Disturbance,
     episode::Episode,
-    equations::{self, Model},
     lanes::{LANES, Pack},
+    model::{self, Model},
     protocol::Protocol,
     reward::{Reward, Termination},
     state::{Observation, State},
@@ -118,7 +118,7 @@ impl<T: Scalar> Batch<T> {
             count,
             model: Model::of(&setup.vehicle),
             idle: [T::of(setup.vehicle.hover_action()); ROTORS],
-            drag: equations::has_drag(&setup.vehicle) || randomisation.drag_linear_max > 0.0,
+            drag: model::has_drag(&setup.vehicle) || randomisation.drag_linear_max > 0.0,
             now: 0,
             blocks: vec![Block::filled(&hover); blocks],
             episodes: vec![Episodes::new(longest_delay); blocks],
@@ -247,7 +247,7 @@ impl<T: Scalar> Batch<T> {
     /// When there is no such vehicle.
     pub fn set_vehicle(&mut self, vehicle: usize, constants: &Vehicle) {
         let at = self.block_of(vehicle);
-        self.drag |= equations::has_drag(constants);
+        self.drag |= model::has_drag(constants);
         self.episodes[at].set_vehicle(vehicle % LANES, constants, &self.setup.vehicle);
     }
 
