@@ -17,7 +17,8 @@ pub struct Progress {
     first_updates: Option<u64>,
     total: u64,
     last_line: Option<Instant>,
-    swaps: u64,
+    /// Of the segments before this one, and of this one: every segment's student counts from zero.
+    swaps: [u64; 2],
 }
 
 impl Progress {
@@ -36,7 +37,7 @@ impl Progress {
             first_updates: None,
             total: updates,
             last_line: None,
-            swaps: 0,
+            swaps: [0, 0],
         }
     }
 
@@ -80,12 +81,13 @@ impl Progress {
 
     /// Takes the student's status.
     pub fn policy(&mut self, s: &PolicyStatus) {
-        self.swaps = s.swaps;
+        let [before, here] = self.swaps;
+        self.swaps = [if s.swaps < here { before + here } else { before }, s.swaps];
     }
 
     /// Weight swaps so far.
     pub fn swaps(&self) -> u64 {
-        self.swaps
+        self.swaps.iter().sum()
     }
 
     /// Clears the bar and prints a last line.
