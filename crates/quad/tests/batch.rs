@@ -203,12 +203,11 @@ fn flown<T: Scalar>(setup: &Setup, vehicles: usize, episodes: u64) -> BTreeMap<u
             .map(|i| reflex(&seen[i], batch.episode(i).1 as usize).map(|a| T::of(f64::from(a))))
             .collect();
         batch.advance(&actions);
-        for i in 0..vehicles {
-            returns[i] += batch.rewards()[i].wide();
+        for (i, total) in returns.iter_mut().enumerate() {
+            *total += batch.rewards()[i].wide();
             if batch.ends()[i] != End::Going {
                 let (number, length) = batch.episode(i);
-                flown.insert(number, (length, returns[i], batch.ends()[i]));
-                returns[i] = 0.0;
+                flown.insert(number, (length, std::mem::take(total), batch.ends()[i]));
             }
         }
         let ended = batch.ends().iter().filter(|e| **e != End::Going).count();
@@ -331,11 +330,11 @@ proptest! {
                 (0..50).map(|_| std::array::from_fn(|_| rng.random_range(-1.2..1.2))).collect();
             single.advance(&actions);
             double.advance(&actions.iter().map(|a| a.map(f64::from)).collect::<Vec<_>>());
-            for i in 0..50 {
+            for (i, action) in actions.iter().enumerate() {
                 let (s, d) = (f64::from(single.rewards()[i]), double.rewards()[i]);
                 prop_assert!((s - d).abs() < 1e-5, "{s} {d}");
                 let expected = reward.of_state(&double.state(i), &Vector3::zeros(),
-                                               &actions[i].map(|a| f64::from(a).clamp(-1.0, 1.0)));
+                                               &action.map(|a| f64::from(a).clamp(-1.0, 1.0)));
                 prop_assert_eq!(d, expected);
             }
         }

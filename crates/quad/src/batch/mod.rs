@@ -42,8 +42,8 @@ use crate::{
 use block::{Block, Episodes};
 use flight::{Judged, Observe, Step};
 
-/// Blocks that one task steps: enough work to be worth handing to a thread.
-const TASK: usize = 32;
+/// Blocks that one task steps (1024 vehicles, about 15 µs): enough work to be worth handing to a thread.
+const TASK: usize = 64;
 
 /// What a batch flies.
 #[derive(Clone, Debug)]
@@ -321,8 +321,8 @@ impl<T: Scalar> Batch<T> {
         let (setup, count) = (&self.setup, self.count);
         let work = |at: usize, block: &mut Block<T>, episodes: &mut Episodes<T>, ends: &mut [End; LANES]| {
             let mut begun = 0;
-            for lane in 0..LANES.min(count - at * LANES) {
-                if ends[lane] == End::Going {
+            for (lane, end) in ends.iter_mut().enumerate().take(count - at * LANES) {
+                if *end == End::Going {
                     continue;
                 }
                 let number = number(episodes, lane, at);
@@ -333,7 +333,7 @@ impl<T: Scalar> Batch<T> {
                 if !setup.vehicle.simulation.randomisation.is_none() {
                     episodes.set_vehicle(lane, &episode.vehicle, &setup.vehicle);
                 }
-                ends[lane] = End::Going;
+                *end = End::Going;
                 begun += 1;
             }
             begun
