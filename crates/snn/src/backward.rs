@@ -1,8 +1,8 @@
 //! Backpropagation through time.
 
-use crate::forward::{CHUNK, ChunkTrace, Prepared};
+use crate::forward::{CHUNK, ChunkTrace, Prepared, blocks, largest_block};
 use crate::kernels::{Accumulate, LifGradients, Matrix, lif_backward, product, transpose, vectorized};
-use crate::sparse::{WORD, add_where_fired};
+use crate::sparse::{WORD, add_where_fired, words};
 use crate::surrogate::{arc_tan, fast_sigmoid, sigmoid, triangular};
 use crate::{Network, ParameterName, Real, SnnError, Surrogate, Trace};
 use ndarray::{Array3, ArrayView3, s};
@@ -97,13 +97,15 @@ struct ChunkGradients<T> {
     input: Vec<T>,
 }
 
+/// For one block of steps.
 #[derive(Debug, Default)]
 struct Scratch<T> {
     /// Gradient at the current layer's output, then at its current.
     here: Vec<T>,
     /// Gradient at the layer below.
     below: Vec<T>,
-    carry: Vec<T>,
+    /// Per spiking layer, gradient at the membranes of the block after this one.
+    carry: Vec<Vec<T>>,
 }
 
 impl<T: Real> Network<T> {
@@ -161,17 +163,16 @@ impl<T: Real> Network<T> {
         chunks.par_iter_mut().zip(&trace.chunks).for_each(|(out, chunk)| {
             let lock = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
             let mut buffers = lock().pop().unwrap_or_default();
-            buffers.size_for(trace.steps * CHUNK * widest, CHUNK * widest);
+            buffers.size_for(largest_block(trace.steps, chunk.batch) * widest, &shape.hidden);
             out.flat.clear();
             out.flat.resize(length, T::zero());
-            let pass = Pass {
-                layers: &trace.prepared,
-                weights: &linear,
-                ranges: &ranges,
-                steps: trace.steps,
-                options,
-            };
-            pass.run(chunk, &grad_actions, &mut buffers, out);
+            let pass = Pass { layers: &trace.prepared, weights: &linear, ranges: &ranges, options };
+            if options.input_gradient == InputGradient::Compute {
+                out.input.resize(chunk.input.len(), T::zero());
+            }
+            for block in blocks(trace.steps, chunk.batch).rev() {
+                pass.run(chunk, block, &grad_actions, &mut buffers, out);
+            }
             lock().push(buffers);
         });
         reduce(chunks, self, total, &mut gradients.parameters);
@@ -206,11 +207,15 @@ fn layer_ranges<T>(layers: &[Prepared<T>]) -> Vec<LayerRanges> {
 }
 
 impl<T: Real> Scratch<T> {
-    fn size_for(&mut self, rows_by_width: usize, carry: usize) {
+    fn size_for(&mut self, rows_by_width: usize, hidden: &[usize]) {
         for buffer in [&mut self.here, &mut self.below] {
             buffer.resize(rows_by_width.max(buffer.len()), T::zero());
         }
-        self.carry.resize(carry.max(self.carry.len()), T::zero());
+        self.carry.resize(hidden.len(), Vec::new());
+        for (carry, neurons) in self.carry.iter_mut().zip(hidden) {
+            carry.clear();
+            carry.resize(CHUNK * neurons, T::zero());
+        }
     }
 }
 
@@ -219,90 +224,75 @@ struct Pass<'a, T: Real> {
     /// Row-major `[outputs, inputs]`.
     weights: &'a [&'a [T]],
     ranges: &'a [LayerRanges],
-    steps: usize,
     options: &'a BackwardOptions<T>,
 }
 
 impl<T: Real> Pass<'_, T> {
+    /// One block of `steps`, the blocks after it being done.
     fn run(
         &self,
         chunk: &ChunkTrace<T>,
+        steps: Range<usize>,
         grad_actions: &ArrayView3<'_, T>,
         scratch: &mut Scratch<T>,
         out: &mut ChunkGradients<T>,
     ) {
         let last = self.layers.len() - 1;
-        let first_step = self.options.first_step.min(self.steps);
+        let (first_row, rows) = (steps.start * chunk.batch, steps.len() * chunk.batch);
         // The decoder has no memory: before `first_step` nothing arrives, so those rows are left out of its products.
-        let mut skipped = first_step * chunk.batch;
-        self.through_tanh(
-            chunk,
-            grad_actions,
-            first_step,
-            &mut scratch.here,
-            &mut out.flat[self.ranges[last].bias.clone()],
-        );
+        let first_step = self.options.first_step.clamp(steps.start, steps.end);
+        let mut skipped = (first_step - steps.start) * chunk.batch;
+        let grad_bias = &mut out.flat[self.ranges[last].bias.clone()];
+        self.through_tanh(chunk, first_step..steps.end, skipped, grad_actions, &mut scratch.here, grad_bias);
         for i in (0..=last).rev() {
             let layer = &self.layers[i];
-            let rows = self.steps * chunk.batch;
             let (n_in, n_out) = (layer.inputs, layer.outputs);
             let used = rows - skipped;
             let d = Matrix::row_major(&scratch.here[skipped * n_out..rows * n_out], n_out);
             // ∂L/∂W = Σ over rows of ∂L/∂I ⊗ what came in.
             let grad_weight = &mut out.flat[self.ranges[i].weight.clone()];
-            match i.checked_sub(1) {
-                None => {
-                    let x = Matrix::row_major(&chunk.input[skipped * n_in..], n_in);
-                    product(n_out, n_in, used, d.transposed(), x, grad_weight, Accumulate::No);
-                }
-                Some(below) => {
-                    // Whole words: rows before the first one used hold zeros.
-                    let word = skipped / WORD;
-                    let fired = &chunk.fired[below][word * n_in..];
-                    let d = &scratch.here[word * WORD * n_out..rows * n_out];
-                    vectorized(
-                        #[inline(always)]
-                        || add_where_fired(fired, d, n_in, n_out, grad_weight),
-                    );
-                }
-            }
-
             let w = Matrix::row_major(self.weights[i], n_in);
             let Some(below) = i.checked_sub(1) else {
+                let rows = first_row * n_in..(first_row + rows) * n_in;
+                let x = Matrix::row_major(&chunk.input[rows.start..], n_in);
+                product(n_out, n_in, used, d.transposed(), x, grad_weight, Accumulate::Yes);
                 if self.options.input_gradient == InputGradient::Compute {
-                    out.input.resize(rows * n_in, T::zero());
-                    product(rows, n_in, n_out, d, w, &mut out.input, Accumulate::No);
+                    product(used, n_in, n_out, d, w, &mut out.input[rows], Accumulate::No);
                 }
                 return;
             };
+            // Whole words: rows before the first one used hold zeros.
+            let word = skipped / WORD;
+            let fired = &chunk.fired[below][(first_row / WORD + word) * n_in..words(first_row + rows, n_in)];
+            let d_words = &scratch.here[word * WORD * n_out..rows * n_out];
+            vectorized(
+                #[inline(always)]
+                || add_where_fired(fired, d_words, n_in, n_out, grad_weight),
+            );
             scratch.below[..skipped * n_in].fill(T::zero());
             product(used, n_in, n_out, d, w, &mut scratch.below[skipped * n_in..], Accumulate::No);
             skipped = 0;
-            self.through_neurons(
-                below,
-                chunk,
-                &mut scratch.below[..rows * n_in],
-                &mut scratch.carry,
-                &mut out.flat,
-            );
+            let grad = &mut scratch.below[..rows * n_in];
+            self.through_neurons(below, chunk, steps.clone(), grad, &mut scratch.carry[below], &mut out.flat);
             std::mem::swap(&mut scratch.here, &mut scratch.below);
         }
     }
 
-    /// ∂L/∂z = ∂L/∂a·(1 − a²) into `here`, and its sum over rows into `grad_bias`.
+    /// ∂L/∂z = ∂L/∂a·(1 − a²) of `steps` into `here`, after `skipped` rows of zeros, and its sum over rows into `grad_bias`.
     fn through_tanh(
         &self,
         chunk: &ChunkTrace<T>,
+        steps: Range<usize>,
+        skipped: usize,
         grad_actions: &ArrayView3<'_, T>,
-        first_step: usize,
         here: &mut [T],
         grad_bias: &mut [T],
     ) {
         let n = grad_bias.len();
-        let part = grad_actions.slice(s![first_step.., chunk.first..chunk.first + chunk.batch, ..]);
-        let at = first_step * chunk.batch * n;
-        here[..at].fill(T::zero());
-        let rows = here[at..chunk.output.len()].iter_mut().zip(&chunk.output[at..]);
+        let actions = &chunk.output[steps.start * chunk.batch * n..steps.end * chunk.batch * n];
+        let part = grad_actions.slice(s![steps, chunk.first..chunk.first + chunk.batch, ..]);
+        here[..skipped * n].fill(T::zero());
+        let rows = here[skipped * n..].iter_mut().zip(actions);
         for (i, (&g, (d, &a))) in part.into_iter().zip(rows).enumerate() {
             *d = g * (T::one() - a * a);
             grad_bias[i % n] += *d;
@@ -313,6 +303,7 @@ impl<T: Real> Pass<'_, T> {
         &self,
         i: usize,
         chunk: &ChunkTrace<T>,
+        steps: Range<usize>,
         grad: &mut [T],
         carry: &mut [T],
         flat: &mut [T],
@@ -322,6 +313,7 @@ impl<T: Real> Pass<'_, T> {
             Surrogate::FastSigmoid => self.neurons_with(
                 i,
                 chunk,
+                steps,
                 grad,
                 carry,
                 flat,
@@ -331,6 +323,7 @@ impl<T: Real> Pass<'_, T> {
             Surrogate::ArcTan => self.neurons_with(
                 i,
                 chunk,
+                steps,
                 grad,
                 carry,
                 flat,
@@ -340,6 +333,7 @@ impl<T: Real> Pass<'_, T> {
             Surrogate::Sigmoid => self.neurons_with(
                 i,
                 chunk,
+                steps,
                 grad,
                 carry,
                 flat,
@@ -349,6 +343,7 @@ impl<T: Real> Pass<'_, T> {
             Surrogate::Triangular => self.neurons_with(
                 i,
                 chunk,
+                steps,
                 grad,
                 carry,
                 flat,
@@ -358,10 +353,12 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
+    #[allow(clippy::too_many_arguments)] // those of through_neurons, and the curve
     fn neurons_with(
         &self,
         i: usize,
         chunk: &ChunkTrace<T>,
+        steps: Range<usize>,
         grad: &mut [T],
         carry: &mut [T],
         flat: &mut [T],
@@ -379,6 +376,7 @@ impl<T: Real> Pass<'_, T> {
             || {
                 lif_backward(
                     chunk.batch,
+                    steps,
                     neurons,
                     &chunk.membranes[i],
                     grad,

@@ -1,14 +1,30 @@
 //! The forward pass over whole sequences, layer by layer, and the trace it leaves for the backward pass.
 
 use crate::kernels::{Neurons, clamped, lif_forward, transpose, vectorized, weighted_sums};
-use crate::sparse::{sums_of_spikes, words};
+use crate::sparse::{WORD, sums_of_spikes, words};
 use crate::{Network, Real, Shape, SnnError};
 use ndarray::{Array3, ArrayView3, Axis, s};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Sequences computed together. Fixed, so that results do not depend on the number of threads; small enough that one
 /// chunk of a layer stays in a core's cache.
 pub(crate) const CHUNK: usize = 8;
+
+/// Rows (steps times sequences) that go through all layers before the next ones do: they stay in a core's cache on the way.
+const BLOCK_ROWS: usize = 256;
+
+/// Consecutive steps that make a block of about [`BLOCK_ROWS`] and of whole words of spikes.
+pub(crate) fn blocks(steps: usize, batch: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    let whole = WORD >> batch.trailing_zeros().min(WORD.trailing_zeros());
+    let length = whole * BLOCK_ROWS.div_ceil(whole * batch);
+    (0..steps).step_by(length).map(move |first| first..(first + length).min(steps))
+}
+
+/// Rows of the largest block.
+pub(crate) fn largest_block(steps: usize, batch: usize) -> usize {
+    blocks(steps, batch).map(|block| block.len() * batch).max().unwrap_or(0)
+}
 
 /// Largest input magnitude accepted: far beyond any physical quantity here, and small enough that no sum overflows.
 pub const INPUT_LIMIT: f64 = 1e6;
@@ -200,7 +216,12 @@ impl<T: Real> Network<T> {
             gather(&input, chunk)?;
             vectorized(
                 #[inline(always)]
-                || forward_chunk(prepared, chunk),
+                || {
+                    // A plain loop: a closure of its own would be compiled for the narrowest vectors.
+                    for block in blocks(steps, chunk.batch) {
+                        forward_block(prepared, chunk, block);
+                    }
+                },
             );
             Ok(())
         })?;
@@ -231,17 +252,25 @@ fn gather<T: Real>(input: &ArrayView3<'_, T>, chunk: &mut ChunkTrace<T>) -> Resu
 }
 
 #[inline(always)]
-fn forward_chunk<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>) {
+fn forward_block<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>, steps: Range<usize>) {
     let ChunkTrace { batch, input, membranes, fired, output, .. } = chunk;
+    let rows = steps.start * *batch..steps.end * *batch;
     for (i, layer) in layers.iter().enumerate() {
         let (inputs, outputs) = (layer.inputs, layer.outputs);
-        let sums = membranes.get_mut(i).unwrap_or(output);
+        let all = membranes.get_mut(i).unwrap_or(output);
+        let sums = &mut all[rows.start * outputs..rows.end * outputs];
         match i.checked_sub(1) {
-            None => weighted_sums(input, inputs, &layer.weight_t, outputs, sums),
-            Some(below) => sums_of_spikes(&fired[below], &layer.weight_t, inputs, outputs, sums),
+            None => {
+                let input = &input[rows.start * inputs..rows.end * inputs];
+                weighted_sums(input, inputs, &layer.weight_t, outputs, sums);
+            }
+            Some(below) => {
+                let fired = &fired[below][rows.start / WORD * inputs..words(rows.end, inputs)];
+                sums_of_spikes(fired, &layer.weight_t, inputs, outputs, sums);
+            }
         }
         if let Some(fired) = fired.get_mut(i) {
-            lif_forward(*batch, layer.neurons(), &layer.bias, sums, fired);
+            lif_forward(*batch, steps.clone(), layer.neurons(), &layer.bias, all, fired);
         } else {
             for row in sums.chunks_exact_mut(outputs) {
                 for (a, &bias) in row.iter_mut().zip(&layer.bias) {

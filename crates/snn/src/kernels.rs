@@ -12,8 +12,9 @@
 //! Gradients have no such definition: they are deterministic on one machine, and differ by rounding between machines.
 
 use crate::Real;
-use crate::sparse::WORD;
+use crate::sparse::{WORD, words};
 use gemm::Parallelism;
+use std::ops::Range;
 
 /// Inputs summed before the sum is added to the total. Below every depth at which the matrix product splits its sums.
 pub(crate) const SUM_BLOCK: usize = 256;
@@ -189,20 +190,22 @@ pub(crate) struct Neurons<'a, T> {
     pub threshold: &'a [T],
 }
 
-/// Turns weighted sums `[steps, batch, n]` into membranes in place and notes what fired, 32 rows to a word.
+/// Turns the weighted sums of `steps` in `[steps, batch, n]` into membranes in place, going on from the membranes before them,
+/// and notes what fired, 32 rows to a word. The first of `steps` begins a word.
 #[inline(always)]
 pub(crate) fn lif_forward<T: Real>(
     batch: usize,
+    steps: Range<usize>,
     neurons: Neurons<'_, T>,
     bias: &[T],
     membrane: &mut [T],
     fired: &mut [u32],
 ) {
-    fired.fill(0);
     let n = bias.len();
+    fired[steps.start * batch / WORD * n..words(steps.end * batch, n)].fill(0);
     let step = batch * n;
-    let rest = vec![T::zero(); n];
-    for t in 0..membrane.len() / step {
+    let rest = vec![T::zero(); if steps.start == 0 { n } else { 0 }];
+    for t in steps {
         let (before, now) = membrane.split_at_mut(t * step);
         for b in 0..batch {
             let prev = if t == 0 { &rest[..] } else { &before[(t - 1) * step + b * n..][..n] };
@@ -226,7 +229,8 @@ pub(crate) struct LifGradients<'a, T> {
     pub threshold: &'a mut [T],
 }
 
-/// Backpropagation through the neurons of one layer, last step first. `grad` holds ∂L/∂S on entry and ∂L/∂I on return.
+/// Backpropagation through `steps` of one layer's neurons, last step first. `grad` `[those steps, batch, n]` holds ∂L/∂S on
+/// entry and ∂L/∂I on return; `carry` `[batch, n]` ∂L/∂U of the step after, zero at the end, then of the first of `steps`.
 ///
 /// With g = surrogate(U_t − U_thr): ∂L/∂U_t = β·∂L/∂U_{t+1} + ∂L/∂S_t·g; the reset is a constant except for its own
 /// factor U_thr. `truncate` cuts the path from step t to t − 1 where t is a multiple of it.
@@ -234,6 +238,7 @@ pub(crate) struct LifGradients<'a, T> {
 #[allow(clippy::too_many_arguments)] // one loop with all it touches; a struct would only rename the list
 pub(crate) fn lif_backward<T: Real>(
     batch: usize,
+    steps: Range<usize>,
     neurons: Neurons<'_, T>,
     membrane: &[T],
     grad: &mut [T],
@@ -244,15 +249,15 @@ pub(crate) fn lif_backward<T: Real>(
 ) {
     let n = neurons.beta.len();
     let step = batch * n;
-    let rest = vec![T::zero(); n];
-    carry[..step].fill(T::zero());
+    let rest = vec![T::zero(); if steps.start == 0 { n } else { 0 }];
+    let first = steps.start;
     let (beta, threshold) = (&neurons.beta[..n], &neurons.threshold[..n]);
     let (g_bias, g_beta, g_threshold) = (&mut sums.bias[..n], &mut sums.beta[..n], &mut sums.threshold[..n]);
-    for t in (0..membrane.len() / step).rev() {
+    for t in steps.rev() {
         for b in 0..batch {
             let prev = if t == 0 { &rest[..] } else { &membrane[(t - 1) * step + b * n..][..n] };
             let now = &membrane[t * step + b * n..][..n];
-            let grad = &mut grad[t * step + b * n..][..n];
+            let grad = &mut grad[(t - first) * step + b * n..][..n];
             let carry = &mut carry[b * n..][..n];
             for i in 0..n {
                 let through_spike = grad[i] * derivative(now[i] - threshold[i]);
@@ -301,7 +306,7 @@ mod tests {
     fn firing_is_strictly_above_the_threshold() {
         let neurons = Neurons { beta: &[1.0, 1.0], threshold: &[0.5, 0.5] };
         let (mut membrane, mut fired) = ([0.5f64, 0.5f64.next_up()], [9, 9]);
-        lif_forward(1, neurons, &[0.0, 0.0], &mut membrane, &mut fired);
+        lif_forward(1, 0..1, neurons, &[0.0, 0.0], &mut membrane, &mut fired);
         assert_eq!(fired, [0, 1]);
         assert_eq!(membrane_step(0.5, 0.0, 1.0, 0.5), 0.5);
         assert_eq!(membrane_step(0.75, 0.0, 1.0, 0.5), 0.25);
@@ -312,7 +317,7 @@ mod tests {
     fn the_reset_follows_the_spike_by_one_step() {
         let neurons = Neurons { beta: &[0.5], threshold: &[1.0] };
         let (mut membrane, mut fired) = ([2.0, 0.0, 0.0], [9]);
-        lif_forward(1, neurons, &[0.0], &mut membrane, &mut fired);
+        lif_forward(1, 0..3, neurons, &[0.0], &mut membrane, &mut fired);
         assert_eq!((membrane, fired), ([2.0, 0.0, 0.0], [0b001]));
     }
 

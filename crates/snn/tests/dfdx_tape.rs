@@ -9,16 +9,25 @@ mod common;
 use ::safetensors::{Dtype as Kind, SafeTensors, serialize, tensor::TensorView};
 use common::replay;
 use dfdx::prelude::*;
+use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use spikewing_snn::{BackwardOptions, InputGradient, Lif, Linear as Weights, Network, Surrogate};
 use std::collections::HashMap;
 
 type Matrix<T = NoneTape> = Tensor<(usize, usize), f64, Cpu, T>;
 type Vector = Tensor<(usize,), f64, Cpu>;
 type Taped = OwnedTape<f64, Cpu>;
 
-/// 1 where x > 0; backward through 1/(1 + k·|x|)².
-fn heaviside(x: Matrix<Taped>, k: f64) -> Matrix<Taped> {
+/// A surrogate's derivative at x with slope k.
+type Derivative = fn(f64, f64) -> f64;
+
+fn fast_sigmoid(x: f64, k: f64) -> f64 {
+    1.0 / (1.0 + k * x.abs()).powi(2)
+}
+
+/// 1 where x > 0; backward through `derivative`.
+fn heaviside(x: Matrix<Taped>, k: f64, derivative: Derivative) -> Matrix<Taped> {
     let (x, mut tape) = x.split_tape();
     let values = x.as_vec();
     let spikes = values.iter().map(|&x| f64::from(u8::from(x > 0.0))).collect();
@@ -28,7 +37,7 @@ fn heaviside(x: Matrix<Taped>, k: f64) -> Matrix<Taped> {
         let above = gradients.get_or_alloc_mut(&above)?.clone();
         let below = gradients.get_or_alloc_mut(&below)?;
         for ((to, from), x) in below.iter_mut().zip(above.iter()).zip(&values) {
-            *to += from / (1.0 + k * x.abs()).powi(2);
+            *to += from * derivative(*x, k);
         }
         Ok(())
     });
@@ -94,7 +103,8 @@ impl Case {
         Self { widths: widths.to_vec(), layers, input, target, warmup }
     }
 
-    fn run(&self, k: f64) -> Run {
+    /// With `truncate`, membranes forget where they came from at every multiple of so many steps.
+    fn run(&self, k: f64, derivative: Derivative, truncate: Option<usize>) -> Run {
         let dev = Cpu::default();
         let batch = self.input[0].shape().0;
         let spiking = self.layers.len() - 1;
@@ -111,6 +121,11 @@ impl Case {
         let mut tape = Taped::default();
         for (t, input) in self.input.iter().enumerate() {
             let mut x = input.clone();
+            if truncate.is_some_and(|n| t % n == 0) {
+                for u in &mut membrane {
+                    *u = dev.tensor_from_vec(u.as_vec(), *u.shape());
+                }
+            }
             for (i, layer) in self.layers.iter().enumerate() {
                 let n = self.widths[i + 1];
                 let (weight, on) =
@@ -143,7 +158,7 @@ impl Case {
                 let reset: Matrix = dev.tensor_from_vec(reset, (batch, n));
                 let (reset, on) = (limit.clone().put_tape(on) * reset).split_tape();
                 let (u, on) = (membrane[i].clone().put_tape(on) * beta + current - reset).split_tape();
-                let (spikes, on) = heaviside(u.clone().put_tape(on) - limit, k).split_tape();
+                let (spikes, on) = heaviside(u.clone().put_tape(on) - limit, k, derivative).split_tape();
                 tape = on;
                 membrane[i] = u.clone();
                 run.membranes[i].push(u);
@@ -154,6 +169,16 @@ impl Case {
         let counted = (self.input.len() - self.warmup) * batch;
         run.gradients = (loss.put_tape(tape) / counted as f64).backward();
         run
+    }
+
+    fn network(&self) -> Network<f64> {
+        let linear = self.layers.iter().map(|l| {
+            let (outputs, inputs) = *l.weight.shape();
+            Weights::new(inputs, outputs, l.weight.as_vec(), l.bias.as_vec()).unwrap()
+        });
+        let lif = self.layers.iter().filter_map(|l| l.neurons.as_ref());
+        let lif = lif.map(|(beta, threshold)| Lif::new(beta.as_vec(), threshold.as_vec()).unwrap());
+        Network::new(linear.collect(), lif.collect()).unwrap()
     }
 
     /// The safetensors file of a run with each slope.
@@ -168,7 +193,7 @@ impl Case {
             file.add(name, sequence(steps));
         }
         for (index, slope) in slopes.iter().enumerate() {
-            let run = self.run(slope.parse().unwrap());
+            let run = self.run(slope.parse().unwrap(), fast_sigmoid, None);
             if index == 0 {
                 for i in 0..run.spikes.len() {
                     file.add(&format!("spk{}", i + 1), sequence(&run.spikes[i]));
@@ -286,6 +311,82 @@ fn four_spiking_layers_follow_the_tape() {
 #[test]
 fn the_published_network_follows_the_tape() {
     check(&Case::random(4, &[18, 256, 128, 4], 12, 2, 6), &["2", "100"], Numbers::Double, "warmup");
+}
+
+fn array(steps: &[Matrix]) -> Array3<f64> {
+    let (batch, width) = *steps[0].shape();
+    Array3::from_shape_vec((steps.len(), batch, width), steps.iter().flat_map(|m| m.as_vec()).collect())
+        .unwrap()
+}
+
+/// Largest deviation over each tensor's largest entry, all parameters and the input.
+fn gradient_deviation(
+    case: &Case,
+    surrogate: Surrogate,
+    derivative: Derivative,
+    truncate: Option<usize>,
+) -> f64 {
+    let (k, network) = (3.0, case.network());
+    let run = case.run(k, derivative, truncate);
+    let trace = network.forward(array(&case.input).view()).unwrap();
+    let counted = (trace.steps() - case.warmup) * trace.batch();
+    let grad = (&trace.actions() - &array(&case.target)) * (2.0 / counted as f64);
+    let options = BackwardOptions {
+        surrogate,
+        truncate,
+        first_step: case.warmup,
+        input_gradient: InputGradient::Compute,
+        ..BackwardOptions::new(k)
+    };
+    let got = network.backward(&trace, grad.view(), &options).unwrap();
+    let mut want = Vec::new();
+    for layer in &case.layers {
+        want.push(run.gradients.get(&layer.weight).as_vec());
+        want.push(run.gradients.get(&layer.bias).as_vec());
+        if let Some((beta, threshold)) = &layer.neurons {
+            want.push(run.gradients.get(beta).as_vec());
+            want.push(run.gradients.get(threshold).as_vec());
+        }
+    }
+    let inputs: Vec<Matrix> = case.input.iter().map(|x| run.gradients.get(x)).collect();
+    let input = got.input.unwrap();
+    let mut pairs: Vec<(&[f64], Vec<f64>)> =
+        got.parameters.parameters().into_iter().map(|(_, g)| g).zip(want).collect();
+    pairs.push((input.as_slice().unwrap(), array(&inputs).into_raw_vec_and_offset().0));
+    let relative = pairs.into_iter().map(|(got, want)| {
+        assert_eq!(got.len(), want.len());
+        let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        got.iter().zip(&want).fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) / largest
+    });
+    relative.fold(0.0, f64::max)
+}
+
+#[test]
+fn every_surrogate_follows_the_tape() {
+    let case = Case::random(5, &[6, 14, 9, 3], 12, 5, 4);
+    let curves: [(Surrogate, Derivative); 4] = [
+        (Surrogate::FastSigmoid, fast_sigmoid),
+        (Surrogate::ArcTan, |x, k| 1.0 / (1.0 + (std::f64::consts::FRAC_PI_2 * k * x).powi(2))),
+        (Surrogate::Sigmoid, |x, k| 1.0 / (0.5 * k * x).cosh().powi(2)),
+        (Surrogate::Triangular, |x, k| (1.0 - k * x.abs()).max(0.0)),
+    ];
+    for (surrogate, derivative) in curves {
+        let worst = gradient_deviation(&case, surrogate, derivative, None);
+        assert!(worst <= 1e-10, "{surrogate:?}: {worst}");
+    }
+    assert!(gradient_deviation(&case, Surrogate::ArcTan, fast_sigmoid, None) > 1e-3, "the curve matters");
+}
+
+/// Truncated backpropagation through time, also where sequences are longer than what is worked on at once.
+#[test]
+fn truncation_follows_the_tape() {
+    for (steps, batch, warmup) in [(12, 5, 4), (150, 3, 147), (70, 8, 20), (40, 11, 33)] {
+        let case = Case::random(6, &[6, 14, 9, 3], steps, batch, warmup);
+        for truncate in [None, Some(1), Some(4), Some(32), Some(50)] {
+            let worst = gradient_deviation(&case, Surrogate::FastSigmoid, fast_sigmoid, truncate);
+            assert!(worst <= 1e-10, "{steps} steps of {batch}, cut at {truncate:?}: {worst}");
+        }
+    }
 }
 
 /// The comparison itself can fail: every kind of recorded number is looked at.

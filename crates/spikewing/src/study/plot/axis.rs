@@ -162,7 +162,7 @@ mod tests {
     fn ticks_are_round_and_inside() {
         let axis = Axis::linear("").within(-0.05, 1.05);
         assert_eq!(labels(&axis), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(labels(&Axis::linear("").within(-200.0, 450.0)).len(), 5);
+        assert_eq!(labels(&Axis::linear("").within(-200.0, 450.0)), ["-200", "0", "200", "400"]);
         assert_eq!(labels(&Axis::log("").within(2e-8, 0.5)).first().map(String::as_str), Some("10⁻⁷"));
         let narrow = Axis::log("").within(1.1, 8.0);
         assert!(narrow.ticks().len() >= 3, "{:?}", narrow.ticks());
