@@ -12,7 +12,7 @@ use std::ops::Range;
 pub(crate) const CHUNK: usize = 8;
 
 /// Rows (steps times sequences) that go through all layers before the next ones do: they stay in a core's cache on the way.
-const BLOCK_ROWS: usize = 128;
+const BLOCK_ROWS: usize = 256;
 
 /// Consecutive steps that make a block of about [`BLOCK_ROWS`] and of whole words of spikes.
 pub(crate) fn blocks(steps: usize, batch: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
