@@ -75,7 +75,11 @@ pub fn write_atomically_with(
 ) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = BufWriter::with_capacity(1 << 20, tempfile::NamedTempFile::new_in(folder)?);
+    let mut builder = tempfile::Builder::new();
+    // As any other new file: readable by whom the user's mask says, not by the user alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = BufWriter::with_capacity(1 << 20, builder.tempfile_in(folder)?);
     write(&mut file)?;
     let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;

@@ -119,3 +119,15 @@ fn the_backends_train_alike() {
         assert!((a.actor_loss - b.actor_loss).abs() < 1e-2, "{a:?} {b:?}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_written_can_be_read_by_whom_the_mask_allows() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, plain) = (dir.path().join("ours"), dir.path().join("plain"));
+    spikewing_rl::checkpoint::write_atomically(&ours, b"x").unwrap();
+    fs::write(&plain, b"x").unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&ours), mode(&plain));
+}
