@@ -39,8 +39,9 @@ fn level_name(level: &str) -> String {
         "unset" => "info",
         other => other,
     };
-    // RustDDS tells of every peer that comes and goes, and of multicast groups that a plain loopback does not have.
-    format!("{level},rustdds=error,rustdds::network=off,cdr_encoding=warn")
+    // RustDDS tells of every peer that comes and goes, and of multicast groups that a plain loopback does not have; r2r
+    // takes the end of a peer for a failure.
+    format!("{level},rustdds=error,rustdds::network=off,cdr_encoding=warn,r2r::subscribers=off")
 }
 
 /// A flag that SIGINT and SIGTERM set. A second signal sets it again: a landing is never cut short by impatience.

@@ -58,6 +58,14 @@ pub enum R2rError {
         /// rcl's words.
         reason: String,
     },
+    /// A service's installed definition is another one than ours.
+    #[error("{service}: {reason}; build the sourced package and this program from the same interface files")]
+    Definition {
+        /// Absolute name.
+        service: String,
+        /// The type, and what differs.
+        reason: String,
+    },
     /// rcl does not take this program's arguments.
     #[error("rcl refuses this program's arguments: {reason}")]
     Arguments {

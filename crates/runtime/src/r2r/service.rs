@@ -86,7 +86,7 @@ fn prepare<S: Service>(plan: &ServicePlan) -> Result<Result<(), String>, R2rErro
         typesupport::message(S::Request::TYPE)?.agrees(S::Request::TYPE, plan.decode_request)?;
         typesupport::message(S::Response::TYPE)?.agrees(S::Response::TYPE, plan.decode_response)
     };
-    compare().map_err(R2rError::ros(&plan.service))?;
+    compare().map_err(|reason| R2rError::Definition { service: plan.service.clone(), reason })?;
     Ok(Ok(()))
 }
 
