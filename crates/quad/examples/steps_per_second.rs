@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Instant};
 
 use nalgebra::Vector3;
 use spikewing_quad::{
-    Disturbance, QuadError, State, Vehicle,
+    Disturbance, State, Vehicle,
     batch::{Batch, Setup},
     step,
 };
@@ -12,13 +12,14 @@ use spikewing_quad::{
 const HELP: &str = "\
 Measures this simulator's steps per second.
 
-usage: steps_per_second one|step|observe|episodes [VEHICLES] [MILLISECONDS]
+usage: steps_per_second one|step|observe|episodes [VEHICLES] [MILLISECONDS] [VEHICLE]
 
   one       single vehicle, f64
   step      a batch of VEHICLES (1024), f32: dynamics only
   observe   … and the observation of every vehicle
   episodes  … and rewards, terminations, and resets of what has ended
 
+VEHICLE is a built-in one (l2f2) or a vehicle file; its noise and starts count for observe and episodes.
 Times slices of at least a millisecond for MILLISECONDS (500) altogether, and prints the median and the best as JSON.
 RAYON_NUM_THREADS says how many threads a batch may use.";
 
@@ -29,9 +30,13 @@ fn main() -> ExitCode {
         eprintln!("{HELP}");
         return ExitCode::FAILURE;
     };
-    let rates = match arguments.first().map(String::as_str) {
-        Some("one") => one(milliseconds),
-        Some(work @ ("step" | "observe" | "episodes")) => batch(work, vehicles, milliseconds),
+    let vehicle = Vehicle::find(arguments.get(3).map_or("l2f2", String::as_str));
+    let rates = match (arguments.first().map(String::as_str), vehicle) {
+        (Some("one"), Ok(vehicle)) => Ok(one(&vehicle, milliseconds)),
+        (Some(work @ ("step" | "observe" | "episodes")), Ok(vehicle)) => {
+            Ok(batch(vehicle, work, vehicles, milliseconds))
+        }
+        (_, Err(error)) => Err(error),
         _ => {
             eprintln!("{HELP}");
             return ExitCode::FAILURE;
@@ -72,20 +77,19 @@ fn rates(milliseconds: usize, steps: usize, mut work: impl FnMut()) -> Vec<f64> 
     rates
 }
 
-fn one(milliseconds: usize) -> Result<Vec<f64>, QuadError> {
-    let vehicle = Vehicle::find("l2f2")?;
-    let mut state = State::hover(&vehicle, Vector3::zeros());
+fn one(vehicle: &Vehicle, milliseconds: usize) -> Vec<f64> {
+    let mut state = State::hover(vehicle, Vector3::zeros());
     let action = [vehicle.hover_action(); 4];
-    Ok(rates(milliseconds, 1, || {
-        state = step(&vehicle, std::hint::black_box(&state), &action, &Disturbance::default(), 0.01);
-    }))
+    rates(milliseconds, 1, || {
+        state = step(vehicle, std::hint::black_box(&state), &action, &Disturbance::default(), 0.01);
+    })
 }
 
-fn batch(work: &str, vehicles: usize, milliseconds: usize) -> Result<Vec<f64>, QuadError> {
-    let mut batch = Batch::<f32>::new(Setup::recovery(Vehicle::find("l2f2")?), vehicles);
+fn batch(vehicle: Vehicle, work: &str, vehicles: usize, milliseconds: usize) -> Vec<f64> {
+    let mut batch = Batch::<f32>::new(Setup::recovery(vehicle), vehicles);
     let actions = vec![[batch.setup().vehicle.hover_action() as f32; 4]; vehicles];
     let mut seen = vec![[0.0; 18]; vehicles];
-    Ok(match work {
+    match work {
         "step" => rates(milliseconds, vehicles, || batch.step(&actions)),
         "observe" => rates(milliseconds, vehicles, || {
             batch.step(&actions);
@@ -96,5 +100,5 @@ fn batch(work: &str, vehicles: usize, milliseconds: usize) -> Result<Vec<f64>, Q
             batch.advance(&actions);
             batch.reset_finished();
         }),
-    })
+    }
 }
