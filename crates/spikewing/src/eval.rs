@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use spikewing_guide_policy::{MlpPilot, geometric::Geometric};
 use spikewing_quad::{
-    Reward, Vehicle,
+    Observation, Reward, State, Vehicle,
     protocol::{EpisodeResult, Evaluation, Pilot, Protocol, Summary, Task, WarmStart},
 };
 use spikewing_rl::evaluate::{Report, SpikingPilot};
@@ -82,6 +82,9 @@ pub struct EvalArgs {
     /// Fly another vehicle instead: a built-in name or a vehicle file
     #[arg(long)]
     vehicle: Option<String>,
+    /// Who flies the first 50 steps of a spiking policy: `geometric`, or a guide's file (.safetensors)
+    #[arg(long, default_value = "geometric")]
+    guide: String,
     /// Without observation noise
     #[arg(long)]
     no_noise: bool,
@@ -135,22 +138,63 @@ impl EvalArgs {
     /// Runs the command.
     pub fn run(&self) -> Result<(), Failure> {
         let evaluation = self.evaluation()?;
-        let report = evaluate(&self.policy, &evaluation)?;
+        let report = evaluate(&self.policy, &self.guide, &evaluation)?;
         print(&report, self.json)
     }
 }
 
-/// Evaluates a policy file, or the geometric guide.
-pub fn evaluate(policy: &str, evaluation: &Evaluation) -> Result<Report, Failure> {
-    let guide = Geometric::for_vehicle(&evaluation.vehicle);
-    if policy == "geometric" {
-        return Ok(Report::new(fly(evaluation, &mut guide.clone()), None));
+/// A guide: the geometric controller, or a learned one.
+#[derive(Clone, Debug)]
+enum Guide {
+    Geometric(Geometric),
+    Learned(Box<MlpPilot>),
+}
+
+impl Guide {
+    fn find(name: &str, vehicle: &Vehicle) -> Result<Self, Failure> {
+        if name == "geometric" {
+            return Ok(Self::Geometric(Geometric::for_vehicle(vehicle)));
+        }
+        match load(name, vehicle)?.model() {
+            Model::Mlp(mlp) => Ok(Self::Learned(Box::new(MlpPilot::new(mlp.clone())))),
+            Model::Spiking(_) => Err(format!("--guide {name}: a spiking policy cannot guide").into()),
+        }
     }
+}
+
+impl Pilot for Guide {
+    fn reset(&mut self, vehicle: &Vehicle, state: &State) {
+        match self {
+            Self::Geometric(pilot) => pilot.reset(vehicle, state),
+            Self::Learned(pilot) => pilot.reset(vehicle, state),
+        }
+    }
+
+    fn act(&mut self, observation: &Observation, step: usize) -> [f32; 4] {
+        match self {
+            Self::Geometric(pilot) => pilot.act(observation, step),
+            Self::Learned(pilot) => pilot.act(observation, step),
+        }
+    }
+}
+
+/// Loads a policy; says so when it was made for another vehicle.
+fn load(policy: &str, vehicle: &Vehicle) -> Result<Policy, Failure> {
     let loaded = Policy::load(&PathBuf::from(policy)).map_err(|e| format!("{policy}: {e}"))?;
-    let (made_for, flown) = (&loaded.metadata.vehicle, &evaluation.vehicle.name);
+    let (made_for, flown) = (&loaded.metadata.vehicle, &vehicle.name);
     if made_for != flown && !(made_for == "crazyflie" && CRAZYFLIES.contains(&flown.as_str())) {
         tracing::warn!("{policy} was made for `{made_for}` and flies `{flown}`");
     }
+    Ok(loaded)
+}
+
+/// Evaluates a policy file, or the geometric guide. `guide` flies the first steps of a spiking policy.
+pub fn evaluate(policy: &str, guide: &str, evaluation: &Evaluation) -> Result<Report, Failure> {
+    let guide = Guide::find(guide, &evaluation.vehicle)?;
+    if policy == "geometric" {
+        return Ok(Report::new(fly(evaluation, &mut Geometric::for_vehicle(&evaluation.vehicle)), None));
+    }
+    let loaded = load(policy, &evaluation.vehicle)?;
     Ok(match loaded.model() {
         Model::Spiking(network) => {
             let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: WARMUP_STEPS };

@@ -17,7 +17,7 @@ mod settings;
 use std::collections::VecDeque;
 
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use spikewing_guide_policy::geometric::Geometric;
 use spikewing_msgs::{AnyMessage, px4_msgs, ros_gz_interfaces, rosgraph_msgs::Clock};
@@ -130,8 +130,8 @@ impl Simulator {
             underway: VecDeque::new(),
             settings,
         };
-        simulator.draw_disturbance();
         simulator.draw_vehicle();
+        simulator.draw_disturbance();
         Ok(simulator)
     }
 
@@ -141,17 +141,26 @@ impl Simulator {
     }
 
     fn draw_disturbance(&mut self) {
+        let own = &self.vehicle.simulation;
+        let several = !self.settings.others.is_empty();
+        let of = |parameter: f64, file: f64| if several { parameter.max(file) } else { parameter };
         self.disturbance = Disturbance {
-            force_n: normal(&mut self.rng) * self.settings.force_std_n,
-            torque_n_m: normal(&mut self.rng) * self.settings.torque_std_n_m,
+            force_n: normal(&mut self.rng) * of(self.settings.force_std_n, own.force_std_n),
+            torque_n_m: normal(&mut self.rng) * of(self.settings.torque_std_n_m, own.torque_std_n_m),
         };
     }
 
     fn draw_vehicle(&mut self) {
-        if self.settings.randomisation.is_none() {
+        let settings = &self.settings;
+        if settings.randomisation.is_none() && settings.others.is_empty() {
             return;
         }
-        let drawn = self.settings.randomisation.sample(&self.settings.vehicle, &mut self.vehicle_rng);
+        let nominal = match settings.others.len() {
+            0 => &settings.vehicle,
+            // The last of the numbers is the vehicle itself.
+            n => settings.others.get(self.vehicle_rng.random_range(0..=n)).unwrap_or(&settings.vehicle),
+        };
+        let drawn = settings.randomisation.sample(nominal, &mut self.vehicle_rng);
         self.vehicle = drawn.vehicle;
         // Counted on the node's clock, as setpoints are.
         self.action_latency = Span::from_seconds(drawn.action_latency_s / self.settings.real_time_factor);

@@ -27,6 +27,8 @@ pub struct Settings {
     pub force_std_n: f64,
     pub torque_std_n_m: f64,
     pub randomisation: Randomisation,
+    /// Vehicles that a reset may draw instead of `vehicle`.
+    pub others: Vec<Vehicle>,
     pub reset: StartDistribution,
     pub loss_timeout: Span,
     pub loss_action: LossAction,
@@ -79,6 +81,9 @@ pub fn declare() -> Vec<Declaration> {
             .describe("Age of the odometry when it is published."),
         noise("disturbance.force", 0.0, "N", "Standard deviation of a force that is constant between resets, world axes."),
         noise("disturbance.torque", 0.0, "N m", "Standard deviation of a torque that is constant between resets, body axes."),
+        Declaration::texts("randomisation.vehicles", &[]).describe(
+            "Further airframes (names or files): every reset flies one of these or `vehicle`, each as likely, with the disturbances of its file where those are larger than the parameters here.",
+        ),
         share("randomisation.mass", "Every reset draws the mass within this share of the vehicle's: 0.1 is ± 10 %."),
         share("randomisation.inertia", "The same for the inertia, each axis by itself."),
         share("randomisation.thrust", "The same for the thrust at any rotor state."),
@@ -145,7 +150,11 @@ impl Settings {
             centre_of_mass_m: p.float("randomisation.centre_of_mass")?,
             action_latency_s: p.float("randomisation.action_latency")?,
         };
-        randomisation.check(&vehicle)?;
+        let others = p.texts("randomisation.vehicles")?;
+        let others: Vec<Vehicle> = others.iter().map(|name| Vehicle::find(name)).collect::<Result<_, _>>()?;
+        for vehicle in [&vehicle].into_iter().chain(&others) {
+            randomisation.check(vehicle).map_err(|e| format!("{}: {e}", vehicle.name))?;
+        }
         Ok(Self {
             vehicle,
             release: Release::from_name(p.text("px4_version")?),
@@ -170,6 +179,7 @@ impl Settings {
             force_std_n: p.float("disturbance.force")?,
             torque_std_n_m: p.float("disturbance.torque")?,
             randomisation,
+            others,
             reset: StartDistribution {
                 guidance: 0.0,
                 max_position_m: p.float("reset.position")?,

@@ -148,7 +148,8 @@ pub struct GuideStats {
 #[derive(Debug)]
 pub struct GuideTrainer {
     config: GuideConfig,
-    vehicle: Vehicle,
+    /// Every episode flies one of them.
+    vehicles: Vec<Vehicle>,
     rng: Xoshiro256PlusPlus,
     actor: Dense,
     target_actor: Dense,
@@ -187,9 +188,17 @@ impl GuideTrainer {
             buffers: learn::Buffers::default(),
             critic_buffers: critic::Buffers::default(),
             rng,
-            vehicle,
+            vehicles: vec![vehicle],
             config,
         })
+    }
+
+    /// Flies these airframes, too: every episode draws one of all, so that one guide learns to fly them all. It tells them
+    /// apart by what its last actions did.
+    #[must_use]
+    pub fn also(mut self, vehicles: impl IntoIterator<Item = Vehicle>) -> Self {
+        self.vehicles.extend(vehicles);
+        self
     }
 
     /// The settings.
@@ -231,14 +240,19 @@ impl GuideTrainer {
     }
 
     fn fly(&mut self) -> Result<(), DenseError> {
-        let seeds: Vec<u64> = (0..self.config.episodes_per_round).map(|_| self.rng.random()).collect();
-        let (config, vehicle, actor) = (&self.config, &self.vehicle, &self.actor);
+        let seeds: Vec<(usize, u64)> = (0..self.config.episodes_per_round)
+            .map(|_| match self.vehicles.len() {
+                1 => (0, self.rng.random()),
+                n => (self.rng.random_range(0..n), self.rng.random()),
+            })
+            .collect();
+        let (config, vehicles, actor) = (&self.config, &self.vehicles, &self.actor);
         let progress = self.stats.updates as f64 / config.updates.max(1) as f64;
         let widening = progress / config.widening.max(1e-9);
         let reach = (config.first_reach + (1.0 - config.first_reach) * widening).min(1.0);
         let flown: Vec<flight::Flown> = seeds
             .par_iter()
-            .map(|seed| flight::fly(config, vehicle, actor, reach, *seed))
+            .map(|(which, seed)| flight::fly(config, &vehicles[*which], actor, reach, *seed))
             .collect::<Result<_, DenseError>>()?;
         let n = flown.len().max(1) as f64;
         self.stats.flown_return = flown.iter().map(|f| f.episode_return).sum::<f64>() / n;

@@ -36,6 +36,9 @@ pub struct GuideArgs {
     /// Vehicle: a built-in name or a vehicle file
     #[arg(long, default_value = "crazyflie")]
     vehicle: String,
+    /// Another vehicle that the same guide shall fly; may be given several times. Every episode draws one of all
+    #[arg(long, value_name = "VEHICLE")]
+    also: Vec<String>,
     /// Seed of everything; the same seed makes the same weights, unless the time runs out
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -81,6 +84,8 @@ impl GuideArgs {
         }
         let stop = spikewing_runtime::process::stop_flag()?;
         let vehicle = Vehicle::find(&self.vehicle)?;
+        let also: Vec<Vehicle> =
+            self.also.iter().map(|name| Vehicle::find(name)).collect::<Result<_, _>>()?;
         let config = self.config(&vehicle)?;
         let path = self.path(&vehicle.name)?;
         eprintln!(
@@ -92,7 +97,7 @@ impl GuideArgs {
             path.display()
         );
         let started = Instant::now();
-        let mut trainer = GuideTrainer::new(config, vehicle.clone(), self.seed)?;
+        let mut trainer = GuideTrainer::new(config, vehicle.clone(), self.seed)?.also(also.clone());
         let mut progress = Progress::new(&trainer, started, self.minutes);
         let mut best: Option<(f64, Mlp)> = None;
         let mut evaluated = 0;
@@ -103,10 +108,11 @@ impl GuideArgs {
                 evaluated = stage;
                 let guide = trainer.guide()?;
                 let scores = fly(&vehicle, &guide, 20, TRAINING_EVALUATION_SEED)?;
+                let total = scores.total() + total_of(&also, &guide)?;
                 progress.scores = Some(scores.clone());
-                if best.as_ref().is_none_or(|(score, _)| scores.total() >= *score) {
+                if best.as_ref().is_none_or(|(score, _)| total >= *score) {
                     self.save(&path, &guide, &vehicle, &trainer, &scores)?;
-                    best = Some((scores.total(), guide));
+                    best = Some((total, guide));
                 }
             }
             progress.show(&trainer);
@@ -114,9 +120,9 @@ impl GuideArgs {
         progress.bar.finish_and_clear();
         let wall_s = started.elapsed().as_secs_f64();
         let last = trainer.guide()?;
-        let scores = fly(&vehicle, &last, 20, TRAINING_EVALUATION_SEED)?;
+        let total = fly(&vehicle, &last, 20, TRAINING_EVALUATION_SEED)?.total() + total_of(&also, &last)?;
         let guide = match best {
-            Some((score, guide)) if score > scores.total() => guide,
+            Some((score, guide)) if score > total => guide,
             _ => last,
         };
         let scores = fly(&vehicle, &guide, self.eval_episodes as usize, 1)?;
@@ -189,7 +195,11 @@ impl GuideArgs {
 
     /// The command that makes this guide again; not where it went, so that equal runs make equal files.
     fn command(&self) -> String {
-        let mut command = format!("spikewing train guide --vehicle {} --seed {}", self.vehicle, self.seed);
+        let mut command = format!("spikewing train guide --vehicle {}", self.vehicle);
+        for vehicle in &self.also {
+            command += &format!(" --also {vehicle}");
+        }
+        command += &format!(" --seed {}", self.seed);
         if let Some(updates) = self.updates {
             command += &format!(" --updates {updates}");
         }
@@ -247,6 +257,15 @@ fn fly(vehicle: &Vehicle, guide: &Mlp, episodes: usize, seed: u64) -> Result<Sco
         Ok(Summary::of(&evaluation.run(&mut GuidePilot::new(guide.clone()))))
     };
     Ok(Scores { paper: of(Protocol::Paper)?, recovery: of(Protocol::Recovery)? })
+}
+
+/// What a guide scores in the other vehicles, by which guides are compared.
+fn total_of(vehicles: &[Vehicle], guide: &Mlp) -> Result<f64, Failure> {
+    let mut total = 0.0;
+    for vehicle in vehicles {
+        total += fly(vehicle, guide, 20, TRAINING_EVALUATION_SEED)?.total();
+    }
+    Ok(total)
 }
 
 /// The progress bar: return, updates per second, time left.

@@ -224,10 +224,10 @@ impl TrainArgs {
             ..Evaluation::paper(self.eval_episodes.max(1), 1)?
         };
         // The best by its training returns and the last: the better of them under the protocol is the run's policy.
-        let mut report = eval::evaluate(&latest.display().to_string(), &evaluation)?;
+        let mut report = eval::evaluate(&latest.display().to_string(), "geometric", &evaluation)?;
         let mut policy = latest.clone();
         if best.is_file() {
-            let of_best = eval::evaluate(&best.display().to_string(), &evaluation)?;
+            let of_best = eval::evaluate(&best.display().to_string(), "geometric", &evaluation)?;
             if of_best.flight.return_mean >= report.flight.return_mean {
                 (report, policy) = (of_best, best.clone());
             }

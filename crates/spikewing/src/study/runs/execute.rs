@@ -213,8 +213,8 @@ fn conclude(run: &Run, budget: &Budget, wall: Duration) -> Result<RunResult, Fai
     let base =
         Evaluation { vehicle: Vehicle::find(simulator)?, ..Evaluation::paper(budget.eval_episodes, 1)? };
     let policy = run.dir.join("policy.safetensors").display().to_string();
-    let start = eval::evaluate(&policy, &base)?;
-    let end = eval::evaluate(&policy, &Evaluation { reward: Reward::end(), ..base })?;
+    let start = eval::evaluate(&policy, "geometric", &base)?;
+    let end = eval::evaluate(&policy, "geometric", &Evaluation { reward: Reward::end(), ..base })?;
     let curve = curve::read(&run.dir)?;
     let learned = curve.iter().find(|p| p.evaluation_return >= LEARNED);
     Ok(RunResult {
