@@ -99,15 +99,7 @@ fn observe(
     rng: &mut Xoshiro256PlusPlus,
 ) {
     let share = rng.random::<f32>();
-    let std: [f32; OBSERVATION] = std::array::from_fn(|i| {
-        share
-            * match i {
-                0..3 => noise.position_m,
-                3..12 => noise.rotation,
-                12..15 => noise.velocity_m_s,
-                _ => noise.body_rates_rad_s,
-            } as f32
-    });
+    let std = noise.deviations(share);
     let noisy = *noise != ObservationNoise::NONE;
     for (t, mut row) in into.outer_iter_mut().enumerate() {
         let seen = &sequence.episode.observations[sequence.start + t.min(sequence.length)];

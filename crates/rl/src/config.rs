@@ -1,7 +1,7 @@
 //! The learner's settings: section 4 of the paper, and what it leaves open.
 
 use serde::{Deserialize, Serialize};
-use spikewing_quad::reward::OrientationTerm;
+use spikewing_quad::{OBSERVATION, reward::OrientationTerm};
 use spikewing_snn::Surrogate;
 
 use crate::{
@@ -96,6 +96,19 @@ impl ObservationNoise {
     /// That of the paper's most likely simulator, `l2f0`.
     pub const L2F0: Self =
         Self { position_m: 0.05, rotation: 0.001, velocity_m_s: 0.1, body_rates_rad_s: 0.2 };
+
+    /// Standard deviations of a share of it, by element of the observation.
+    pub(crate) fn deviations(&self, share: f32) -> [f32; OBSERVATION] {
+        std::array::from_fn(|i| {
+            share
+                * match i {
+                    0..3 => self.position_m,
+                    3..12 => self.rotation,
+                    12..15 => self.velocity_m_s,
+                    _ => self.body_rates_rad_s,
+                } as f32
+        })
+    }
 }
 
 /// All settings of a [`crate::Trainer`].

@@ -1,7 +1,8 @@
 //! Backpropagation through time.
 
 use crate::forward::{CHUNK, ChunkTrace, Prepared, blocks, largest_block};
-use crate::kernels::{Accumulate, LifGradients, Matrix, lif_backward, product, transpose, vectorized};
+use crate::kernels::{LifGradients, lif_backward, transpose};
+use crate::matrix::{Accumulate, Matrix, product, vectorized};
 use crate::sparse::{WORD, add_where_fired, words};
 use crate::surrogate::{arc_tan, fast_sigmoid, sigmoid, triangular};
 use crate::{Network, ParameterName, Real, SnnError, Surrogate, Trace};

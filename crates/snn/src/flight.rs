@@ -1,6 +1,7 @@
 //! The network as it flies: one step per control tick, no allocation, no lock.
 
-use crate::kernels::{clamped, membrane_step, transpose, vectorized, weighted_sums};
+use crate::kernels::{clamped, membrane_step, transpose, weighted_sums};
+use crate::matrix::vectorized;
 use crate::mlp::check_observation;
 use crate::network::check_length;
 use crate::sparse::sums_of_fired;

@@ -1,6 +1,7 @@
 //! The forward pass over whole sequences, layer by layer, and the trace it leaves for the backward pass.
 
-use crate::kernels::{Neurons, clamped, lif_forward, transpose, vectorized, weighted_sums};
+use crate::kernels::{Neurons, clamped, lif_forward, transpose, weighted_sums};
+use crate::matrix::vectorized;
 use crate::sparse::{WORD, sums_of_spikes, words};
 use crate::{Network, Real, Shape, SnnError};
 use ndarray::{Array3, ArrayView3, Axis, s};

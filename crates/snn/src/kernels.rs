@@ -13,7 +13,6 @@
 
 use crate::Real;
 use crate::sparse::{WORD, words};
-use gemm::Parallelism;
 use std::ops::Range;
 
 /// Inputs summed before the sum is added to the total. Below every depth at which the matrix product splits its sums.
@@ -22,20 +21,6 @@ pub(crate) const SUM_BLOCK: usize = 256;
 const LANES: usize = 32;
 /// With 32 lanes, 12 sums of eight: what 16 registers hold beside the factors.
 const ROWS: usize = 3;
-
-/// Runs `f` compiled for the widest vector unit this machine has.
-#[inline(always)]
-pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    struct Op<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::WithSimd for Op<F> {
-        type Output = R;
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _simd: S) -> R {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Op(f))
-}
 
 /// `out[r, j] = Σ_k x[r, k]·w_t[k, j]` in the defined order, without fused multiply-adds.
 /// `x` is `[rows, inputs]`, `w_t` the transposed weight `[inputs, outputs]`.
@@ -96,82 +81,6 @@ fn weighted_sums_of_rows<T: Real, const N: usize>(
             }
             out[r * outputs + j] = total;
         }
-    }
-}
-
-/// A strided matrix for [`product`].
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T> {
-    pub data: &'a [T],
-    pub row_stride: usize,
-    pub column_stride: usize,
-}
-
-impl<'a, T> Matrix<'a, T> {
-    pub(crate) fn row_major(data: &'a [T], columns: usize) -> Self {
-        Self { data, row_stride: columns, column_stride: 1 }
-    }
-    pub(crate) fn transposed(self) -> Self {
-        Self { data: self.data, row_stride: self.column_stride, column_stride: self.row_stride }
-    }
-    fn last(&self, rows: usize, columns: usize) -> usize {
-        (rows - 1) * self.row_stride + (columns - 1) * self.column_stride
-    }
-}
-
-/// Whether a product is added to what is there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Accumulate {
-    Yes,
-    No,
-}
-
-/// `out (+)= lhs·rhs`, `out` row-major `[rows, columns]`, on the calling thread.
-pub(crate) fn product<T: Real>(
-    rows: usize,
-    columns: usize,
-    depth: usize,
-    lhs: Matrix<'_, T>,
-    rhs: Matrix<'_, T>,
-    out: &mut [T],
-    accumulate: Accumulate,
-) {
-    if rows == 0 || columns == 0 {
-        return;
-    }
-    assert!(out.len() >= rows * columns, "the product does not fit its destination");
-    if depth == 0 {
-        if accumulate == Accumulate::No {
-            out[..rows * columns].fill(T::zero());
-        }
-        return;
-    }
-    assert!(lhs.last(rows, depth) < lhs.data.len(), "left factor too short");
-    assert!(rhs.last(depth, columns) < rhs.data.len(), "right factor too short");
-    // SAFETY: the assertions above keep every address the product touches inside its slice; strides of live slices fit
-    // isize; `out` is borrowed exclusively, so it does not overlap the factors.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            out.as_mut_ptr(),
-            1,
-            columns as isize,
-            accumulate == Accumulate::Yes,
-            lhs.data.as_ptr(),
-            lhs.column_stride as isize,
-            lhs.row_stride as isize,
-            rhs.data.as_ptr(),
-            rhs.column_stride as isize,
-            rhs.row_stride as isize,
-            T::one(),
-            T::one(),
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
     }
 }
 

@@ -42,6 +42,7 @@ mod error;
 mod flight;
 mod forward;
 mod kernels;
+pub mod matrix;
 mod mlp;
 mod network;
 pub mod operations;

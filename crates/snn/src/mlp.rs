@@ -1,6 +1,7 @@
 //! The guide's network: a feed-forward policy with tanh after every layer.
 
-use crate::kernels::{transpose, vectorized, weighted_sums};
+use crate::kernels::{transpose, weighted_sums};
+use crate::matrix::vectorized;
 use crate::network::check_length;
 use crate::{INPUT_LIMIT, Linear, SnnError};
 use rand::Rng;

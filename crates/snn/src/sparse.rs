@@ -149,7 +149,8 @@ fn panel_where_fired<T: Real, const W: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{vectorized, weighted_sums};
+    use crate::kernels::weighted_sums;
+    use crate::matrix::vectorized;
 
     struct Case {
         inputs: usize,

@@ -1,12 +1,13 @@
 //! Episodes: their start, their end, the experience that they leave, and the resets between them.
 
+use nalgebra::Vector3;
 use spikewing_msgs::{geometry_msgs, spikewing_msgs as sw, std_msgs::Header, std_srvs::Trigger_Request};
 use spikewing_runtime::{Outbox, Span, Time};
 
 use crate::{
     envelope::Vehicle,
     flight::Supervisor,
-    node::{EXPERIENCE, RESET, RESET_ESTIMATE},
+    node::{EXPERIENCE, MOVED_SETPOINT, RESET, RESET_ESTIMATE},
     phase::{EndKind, Episode, Phase, ResetWait},
     settings::OnViolation,
 };
@@ -53,12 +54,32 @@ impl Supervisor {
             let (action, source) = (episode.last_action, episode.last_source);
             self.publish_experience(now, &vehicle, episode.step, action, source, 0, Some(end), out);
         }
+        if self.wander.active() {
+            self.set_setpoint(now, self.settings.setpoint, out);
+        }
     }
 
     pub(crate) fn start_episode(&mut self, now: Time, out: &mut Outbox) {
         self.episode_id += 1;
         self.episode = Some(Episode { step: 0, last_action: [0.0; 4], last_source: 0 });
+        self.wander.begin();
         self.enter(now, Phase::Guide, "an episode starts", out);
+    }
+
+    /// The next setpoint of one that moves.
+    pub(crate) fn move_setpoint(&mut self, now: Time, out: &mut Outbox) {
+        if self.wander.active() {
+            let offset = self.wander.advance(self.settings.period.seconds());
+            self.set_setpoint(now, self.settings.setpoint + offset, out);
+        }
+    }
+
+    fn set_setpoint(&mut self, now: Time, at: Vector3<f64>, out: &mut Outbox) {
+        self.setpoint = at;
+        let mut message =
+            geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
+        message.pose.position = geometry_msgs::Point::new(at.x, at.y, at.z);
+        out.publish(&MOVED_SETPOINT, message);
     }
 
     pub(crate) fn ask_reset(&mut self, now: Time, out: &mut Outbox) {

@@ -9,6 +9,7 @@ use crate::{
     node::{AUTHORITY, COMMAND},
     phase::{EndKind, Episode, Offer, Phase, ResetWait},
     settings::Settings,
+    wander::Wander,
 };
 
 /// A policy that has not been heard for so many periods is not waited for.
@@ -22,6 +23,7 @@ pub struct Supervisor {
     pub(crate) settings: Settings,
     pub(crate) actor_id: String,
     pub(crate) setpoint: Vector3<f64>,
+    pub(crate) wander: Wander,
     pub(crate) phase: Phase,
     pub(crate) phase_since: Time,
     pub(crate) previous: u8,
@@ -55,6 +57,7 @@ impl Supervisor {
         Ok(Self {
             actor_id: context.namespace.to_owned(),
             setpoint: settings.setpoint,
+            wander: Wander::new(settings.setpoint_speed_mps, settings.seed),
             settings,
             phase: Phase::Disarmed,
             phase_since: Time::ZERO,
@@ -194,6 +197,8 @@ impl Supervisor {
             episode.last_action = action;
             episode.last_source = source;
             self.episode = Some(episode);
+            // After the decision, so that everybody judges the next odometry by the same setpoint.
+            self.move_setpoint(now, out);
         }
     }
 

@@ -19,6 +19,7 @@ mod node;
 mod phase;
 mod requests;
 mod settings;
+mod wander;
 
 pub use envelope::{Envelope, Vehicle};
 pub use flight::Supervisor;

@@ -19,6 +19,7 @@ use crate::{
 
 pub(crate) const ODOMETRY: Input<Odometry> = Input::new("odometry", Qos::sensor(1));
 pub(crate) const SETPOINT: Input<geometry_msgs::PoseStamped> = Input::new("setpoint", Qos::sensor(1));
+pub(crate) const MOVED_SETPOINT: Output<geometry_msgs::PoseStamped> = Output::new("setpoint", Qos::sensor(1));
 pub(crate) const GUIDE: Input<sw::MotorCommand> = Input::new("guide/command", Qos::sensor(1));
 pub(crate) const STUDENT: Input<sw::MotorCommand> = Input::new("student/command", Qos::sensor(1));
 pub(crate) const JUMP_START: Input<sw::JumpStart> = Input::new("learner/jump_start", Qos::latched());
@@ -52,6 +53,7 @@ impl Node for Supervisor {
             .output(&AUTHORITY)
             .output(&EXPERIENCE)
             .output(&GUIDE_SETPOINT)
+            .output(&MOVED_SETPOINT)
             .server(&ARM)
             .server(&START)
             .server(&STOP)

@@ -33,6 +33,8 @@ pub struct Settings {
     pub reset_settle: Span,
     pub arming_timeout: Span,
     pub land_speed_mps: f64,
+    pub setpoint_speed_mps: f64,
+    pub seed: u64,
 }
 
 /// The declared parameters.
@@ -88,6 +90,10 @@ pub fn declare() -> Vec<Declaration> {
             .unit("m/s")
             .describe("… and this slow,"),
         Declaration::float("episode.settle_s", 0.3).range(0.0, 60.0).unit("s").describe("… for this long."),
+        Declaration::float("episode.setpoint_speed", 0.0).range(0.0, 5.0).unit("m/s").describe(
+            "In half of the episodes the setpoint wanders, each coordinate by up to this (vertically a third), within 1 m of `setpoint`; it is published on the topic `setpoint`, where then nobody else should publish. 0: it stays.",
+        ),
+        Declaration::integer("seed", 1).range(0.0, 1e15).describe("Seed of that wandering."),
         Declaration::float("reset.settle_s", 0.03)
             .range(0.0, 60.0)
             .unit("s")
@@ -128,6 +134,8 @@ impl Settings {
             reset_settle: Span::from_seconds(p.float("reset.settle_s")?),
             arming_timeout: Span::from_seconds(p.float("arming_timeout_s")?),
             land_speed_mps: p.float("land_speed")?,
+            setpoint_speed_mps: p.float("episode.setpoint_speed")?,
+            seed: p.count("seed")? as u64,
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dense, native::vectorized};
+use super::Dense;
+use spikewing_snn::matrix::vectorized;
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;

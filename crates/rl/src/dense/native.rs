@@ -3,23 +3,9 @@
 //! Matrix products run on the calling thread in an order that does not depend on anything but the shapes, so results
 //! are the same bits on one machine whatever the number of threads; they differ by rounding between machines.
 
-use gemm::Parallelism;
+use spikewing_snn::matrix::{Accumulate, Matrix, product, vectorized};
 
 use super::{Activation, Dense, Layer, Scratch, Wanted};
-
-/// Runs `f` compiled for the widest vector unit this machine has.
-#[inline(always)]
-pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    struct Op<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::WithSimd for Op<F> {
-        type Output = R;
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _simd: S) -> R {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Op(f))
-}
 
 pub(super) fn forward(network: &Dense, x: &[f32], scratch: &mut Scratch) {
     let rows = scratch.rows;
@@ -176,74 +162,4 @@ pub(super) fn tanh(x: f32) -> f32 {
     let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
     let e = p * scale;
     ((1.0 - e) / (1.0 + e)).copysign(x)
-}
-
-/// A strided matrix.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    data: &'a [f32],
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn row_major(data: &'a [f32], columns: usize) -> Self {
-        Self { data, row_stride: columns, column_stride: 1 }
-    }
-    fn transposed(self) -> Self {
-        Self { data: self.data, row_stride: self.column_stride, column_stride: self.row_stride }
-    }
-    fn last(&self, rows: usize, columns: usize) -> usize {
-        (rows - 1) * self.row_stride + (columns - 1) * self.column_stride
-    }
-}
-
-/// Whether a product is added to what is there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accumulate {
-    Yes,
-    No,
-}
-
-/// `out (+)= lhs·rhs`, `out` row-major `[rows, columns]`, on the calling thread.
-fn product(
-    rows: usize,
-    columns: usize,
-    depth: usize,
-    lhs: Matrix<'_>,
-    rhs: Matrix<'_>,
-    out: &mut [f32],
-    accumulate: Accumulate,
-) {
-    if rows == 0 || columns == 0 || depth == 0 {
-        return;
-    }
-    assert!(out.len() >= rows * columns, "the product does not fit its destination");
-    assert!(lhs.last(rows, depth) < lhs.data.len(), "left factor too short");
-    assert!(rhs.last(depth, columns) < rhs.data.len(), "right factor too short");
-    // SAFETY: the assertions above keep every address the product touches inside its slice; strides of live slices fit
-    // isize; `out` is borrowed exclusively, so it does not overlap the factors.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            depth,
-            out.as_mut_ptr(),
-            1,
-            columns as isize,
-            accumulate == Accumulate::Yes,
-            lhs.data.as_ptr(),
-            lhs.column_stride as isize,
-            lhs.row_stride as isize,
-            rhs.data.as_ptr(),
-            rhs.column_stride as isize,
-            rhs.row_stride as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
 }

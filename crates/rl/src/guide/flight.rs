@@ -15,7 +15,7 @@ use spikewing_snn::Mlp;
 
 use super::{GuideConfig, start_of};
 use crate::{
-    ObservationNoise, critic,
+    critic,
     dense::{Dense, DenseError, Scratch},
     replay::{ACTION, End, HISTORY, PRIVILEGED},
 };
@@ -62,19 +62,6 @@ impl Past {
     }
 }
 
-/// Standard deviations of a share of the noise, by element of the observation.
-pub fn deviations(noise: &ObservationNoise, share: f32) -> [f32; OBSERVATION] {
-    std::array::from_fn(|i| {
-        share
-            * match i {
-                0..3 => noise.position_m,
-                3..12 => noise.rotation,
-                12..15 => noise.velocity_m_s,
-                _ => noise.body_rates_rad_s,
-            } as f32
-    })
-}
-
 /// Adds noise in place.
 pub fn add_noise(seen: &mut [f32], std: &[f32; OBSERVATION], rng: &mut impl Rng) {
     for (value, std) in seen.iter_mut().zip(std) {
@@ -104,6 +91,37 @@ fn draw_start(vehicle: &Vehicle, start: &StartDistribution, difficulty: f64, rng
     state
 }
 
+/// A setpoint that wanders in the horizontal plane and slowly up and down, on straight lines.
+#[derive(Clone, Debug)]
+struct Wandering {
+    at: Vector3<f64>,
+    velocity: Vector3<f64>,
+    speed_m_s: f64,
+    steps_left: usize,
+}
+
+impl Wandering {
+    /// Half of them stay where they are.
+    fn new(speed_m_s: f64, rng: &mut impl Rng) -> Self {
+        let speed_m_s = if rng.random::<bool>() { speed_m_s } else { 0.0 };
+        Self { at: Vector3::zeros(), velocity: Vector3::zeros(), speed_m_s, steps_left: 0 }
+    }
+
+    fn advance(&mut self, dt_s: f64, rng: &mut impl Rng) {
+        if self.speed_m_s <= 0.0 {
+            return;
+        }
+        if self.steps_left == 0 {
+            self.steps_left = rng.random_range(50..250);
+            let mut along = |speed: f64| speed * (2.0 * rng.random::<f64>() - 1.0);
+            self.velocity =
+                Vector3::new(along(self.speed_m_s), along(self.speed_m_s), along(self.speed_m_s / 3.0));
+        }
+        self.steps_left -= 1;
+        self.at += self.velocity * dt_s;
+    }
+}
+
 /// Flies one episode with exploration noise. `reach` in [0, 1] limits how far from hover it starts: half of the episodes
 /// start there, the others nearer, so that there is always something to learn from a flight that lasts.
 pub fn fly(
@@ -119,12 +137,13 @@ pub fn fly(
     let disturbance = airframe.simulation.sample_disturbance(&mut rng);
     let difficulty = if rng.random::<bool>() { reach } else { reach * rng.random::<f64>() };
     let mut state = draw_start(&airframe, &start_of(vehicle), difficulty, &mut rng);
-    let std = deviations(&config.observation_noise, rng.random());
+    let std = config.observation_noise.deviations(rng.random());
     let [least, most] = config.exploration;
     let exploration = (least + (most - least) * rng.random::<f64>()) as f32;
     let before = action_of_rotors(&airframe, &state);
     let mut past = Past::filled(before);
     let mut scratch = Scratch::default();
+    let mut setpoint = Wandering::new(config.setpoint_speed_m_s, &mut rng);
     let mut flown = Flown {
         before,
         observations: vec![state.observation(&origin)],
@@ -133,7 +152,7 @@ pub fn fly(
         episode_return: 0.0,
     };
     for _ in 0..config.episode_steps {
-        let mut input = *past.with(&state.observation(&origin));
+        let mut input = *past.with(&state.observation(&setpoint.at));
         add_noise(&mut input[..OBSERVATION], &std, &mut rng);
         critic::scale_privileged(&mut input);
         actor.forward(&input, &mut scratch)?;
@@ -141,17 +160,18 @@ pub fn fly(
         for (a, &mean) in action.iter_mut().zip(scratch.output()) {
             *a = (mean + exploration * rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
         }
+        setpoint.advance(config.dt_s, &mut rng);
         state = step(&airframe, &state, &action.map(f64::from), &disturbance, config.dt_s);
         past.push(action);
-        let over = terminated(&state, &origin, BOX_M);
+        let over = terminated(&state, &setpoint.at, BOX_M);
         if !state.is_finite() {
             // The transition into what is no state teaches nothing.
             flown.end = End::Truncated;
             break;
         }
         flown.actions.push(action);
-        flown.observations.push(state.observation(&origin));
-        flown.episode_return += config.reward.of_state(&state, &origin, &action.map(f64::from));
+        flown.observations.push(state.observation(&setpoint.at));
+        flown.episode_return += config.reward.of_state(&state, &setpoint.at, &action.map(f64::from));
         if over {
             flown.end = End::Terminated;
             break;

@@ -8,7 +8,7 @@ use spikewing_quad::OBSERVATION;
 
 use super::{
     GuideConfig,
-    flight::{add_noise, deviations},
+    flight::add_noise,
     memory::{Memory, Transition},
 };
 use crate::{
@@ -106,7 +106,7 @@ pub fn sample(config: &GuideConfig, memory: &Memory, rng: &mut Xoshiro256PlusPlu
         for (((((now, next), seen_now), seen_next), smoothing), outcome) in rows {
             let Some(t) = memory.draw(&mut rng) else { return };
             now[PRIVILEGED..].copy_from_slice(t.action);
-            let std = deviations(&config.observation_noise, rng.random());
+            let std = config.observation_noise.deviations(rng.random());
             for (state, seen, observation, history) in [
                 (now, seen_now, t.observation, t.history),
                 (next, seen_next, t.next_observation, t.next_history),
@@ -133,7 +133,10 @@ pub fn sample(config: &GuideConfig, memory: &Memory, rng: &mut Xoshiro256PlusPlu
 fn reward(config: &GuideConfig, t: &Transition<'_>) -> f32 {
     let before = t.history.last().unwrap_or(t.action);
     let change: f64 = t.action.iter().zip(before).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    let reward = config.reward.of_observation(t.next_observation, t.action) - config.action_change * change;
+    let distance = t.next_observation[..3].iter().map(|p| f64::from(p * p)).sum::<f64>().sqrt();
+    let reward = config.reward.of_observation(t.next_observation, t.action)
+        - config.action_change * change
+        - config.distance * distance;
     (reward * config.reward_scale) as f32
 }
 

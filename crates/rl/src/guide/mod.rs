@@ -77,6 +77,11 @@ pub struct GuideConfig {
     pub reward: Reward,
     /// Weight of ‖a_t − a_{t−1}‖² in the reward: the guide should not shake the drone.
     pub action_change: f64,
+    /// Weight of ‖p − p*‖, 1/m: what a square leaves of the last centimetres is lost in the noise.
+    pub distance: f64,
+    /// In half of the episodes the setpoint moves, each coordinate by up to this, m/s, and turns every second or two: a guide
+    /// that only knows setpoints at rest lags behind one that moves.
+    pub setpoint_speed_m_s: f64,
     /// Rewards are multiplied by this for the critics.
     pub reward_scale: f64,
     /// Noise on what the actor sees; each row gets a share of it between none and all.
@@ -89,7 +94,7 @@ impl GuideConfig {
     /// For a vehicle. The noise is its file's, where it has any.
     pub fn for_vehicle(vehicle: &Vehicle) -> Self {
         let mut reward = Reward::end().with_orientation(OrientationTerm::Full);
-        reward.coefficients.position = 4.0;
+        reward.coefficients.position = 2.0;
         reward.coefficients.orientation = 0.5;
         // What costs nothing must be what hovers, or the guide sinks or climbs for its reward.
         reward.coefficients.action_baseline = (vehicle.hover_action() + 1.0) / 2.0;
@@ -118,6 +123,8 @@ impl GuideConfig {
             dt_s: 0.01,
             reward,
             action_change: 1.0,
+            distance: 1.5,
+            setpoint_speed_m_s: 0.6,
             reward_scale: 0.1,
             observation_noise: noise_of(vehicle),
             variation: Variation::default(),
