@@ -13,6 +13,7 @@ pub mod randomisation;
 pub mod replay;
 pub mod reward;
 pub mod simulation;
+pub mod smoothness;
 pub mod state;
 pub mod vehicle;
 
