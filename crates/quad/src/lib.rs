@@ -8,6 +8,7 @@ pub mod episode;
 mod equations;
 mod lanes;
 mod model;
+pub mod perturbation;
 pub mod protocol;
 pub mod randomisation;
 pub mod replay;
@@ -18,6 +19,7 @@ pub mod state;
 pub mod vehicle;
 
 pub use dynamics::{Disturbance, step};
+pub use perturbation::Perturbation;
 pub use randomisation::Randomisation;
 pub use reward::{Reward, Termination};
 pub use state::{OBSERVATION, Observation, State, observation};

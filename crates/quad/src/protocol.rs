@@ -10,6 +10,7 @@ use crate::{
     QuadError,
     dynamics::step,
     episode::Episode,
+    perturbation::Perturbation,
     reward::{Reward, Termination},
     smoothness::power_above_5hz,
     state::{Observation, State},
@@ -118,6 +119,8 @@ pub struct Evaluation {
     pub termination: Termination,
     /// Control period, s.
     pub dt_s: f64,
+    /// What the flights suffer beyond their simulator; nothing by default.
+    pub perturbation: Perturbation,
     /// Seed of starts, noise and disturbances.
     pub seed: u64,
 }
@@ -137,6 +140,7 @@ impl Evaluation {
             steps: 500,
             termination: Termination::paper(),
             dt_s: 0.01,
+            perturbation: Perturbation::default(),
             seed,
         })
     }
@@ -150,6 +154,7 @@ impl Evaluation {
     pub fn episode(&self, pilot: &mut impl Pilot, episode: u64) -> EpisodeResult {
         let origin = self.task.setpoint(0.0);
         let mut begun = Episode::draw(&self.vehicle, self.protocol, &origin, self.dt_s, self.seed, episode);
+        self.perturbation.apply(&mut begun, self.seed, episode);
         let mut state = begun.state;
         // Commands on their way to the motors, the oldest first.
         let mut underway = VecDeque::from(vec![begun.command_before(); begun.delay_steps]);
