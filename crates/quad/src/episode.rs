@@ -30,6 +30,11 @@ pub struct Episode<'a> {
     pub rng: Xoshiro256PlusPlus,
 }
 
+/// Seed of episode `number` of a seed.
+pub(crate) fn seed_of(seed: u64, number: u64) -> u64 {
+    seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 impl<'a> Episode<'a> {
     /// Draws episode `number` of a seed around a setpoint.
     pub fn draw(
@@ -40,7 +45,7 @@ impl<'a> Episode<'a> {
         seed: u64,
         number: u64,
     ) -> Self {
-        let seed = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed = seed_of(seed, number);
         let simulation = &nominal.simulation;
         // A generator of its own: starts and noise stay the same whether vehicles are drawn or not.
         let (vehicle, latency_s) = if simulation.randomisation.is_none() {

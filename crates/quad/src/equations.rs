@@ -1,6 +1,6 @@
 //! The equations of motion over any [`Real`]: one vehicle, or as many as a register holds.
 //!
-//! r = rotor state, f = c0 + c1 r + c2 r² (N, along body z), T = Σ f + drag, q body to world:
+//! r = rotor state, f = c0 + c1 r + c2 r² (N, along body z; c of each rotor), T = Σ f + drag, q body to world:
 //!
 //! - ṗ = v,  v̇ = R(q) T / m + F/m − g,  q̇ = ½ q ⊗ (0, ω)
 //! - ω̇ = J⁻¹ (τ − ω × J ω) + J⁻¹ τ_ext,  τ = Σ (y f, −x f, s k f)
@@ -183,9 +183,8 @@ fn carry<R: Real>(state: &Body<R>, sum: &Body<R>, sixth: R, carried: &mut [R; CA
 
 #[inline(always)]
 fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
-    let [c0, c1, c2] = model.thrust_curve;
     let f = array!(|i| {
-        let r = state.rotors[i];
+        let ([c0, c1, c2], r) = (model.thrust_curve[i], state.rotors[i]);
         (c2 * r).mul_add(r, c1.mul_add(r, c0))
     });
     let thrust = f[0] + f[1] + f[2] + f[3];

@@ -8,15 +8,18 @@ pub mod episode;
 mod equations;
 mod lanes;
 mod model;
+pub mod perturbation;
 pub mod protocol;
 pub mod randomisation;
 pub mod replay;
 pub mod reward;
 pub mod simulation;
+pub mod smoothness;
 pub mod state;
 pub mod vehicle;
 
 pub use dynamics::{Disturbance, step};
+pub use perturbation::Perturbation;
 pub use randomisation::Randomisation;
 pub use reward::{Reward, Termination};
 pub use state::{OBSERVATION, Observation, State, observation};

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Numbers in a [`Model`].
-pub const MODEL: usize = 52;
+pub const MODEL: usize = 61;
 
 /// A vehicle's constants, as the equations want them.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,8 @@ pub struct Model<R> {
     pub inertia_inverse: [R; 3],
     /// Torque about x, y, z for a unit of each rotor's thrust.
     pub torque_of_thrust: [[R; 3]; ROTORS],
-    pub thrust_curve: [R; 3],
+    /// Of each rotor.
+    pub thrust_curve: [[R; 3]; ROTORS],
     /// Rising time constant and its reciprocal, then falling.
     pub lag: [R; 4],
     /// Rotor state at action −1, at action 1, and the difference.
@@ -46,18 +47,23 @@ impl<R: Copy> Model<R> {
                 [number(15), number(16), number(17)],
                 [number(18), number(19), number(20)],
             ],
-            thrust_curve: [number(21), number(22), number(23)],
-            lag: [number(24), number(25), number(26), number(27)],
-            rotor: [number(28), number(29), number(30)],
-            drag_linear: [number(31), number(32), number(33)],
-            drag_quadratic: [number(34), number(35), number(36)],
-            angular_of_thrust: [
-                [number(37), number(38), number(39)],
-                [number(40), number(41), number(42)],
-                [number(43), number(44), number(45)],
-                [number(46), number(47), number(48)],
+            thrust_curve: [
+                [number(21), number(22), number(23)],
+                [number(24), number(25), number(26)],
+                [number(27), number(28), number(29)],
+                [number(30), number(31), number(32)],
             ],
-            gyroscopic: [number(49), number(50), number(51)],
+            lag: [number(33), number(34), number(35), number(36)],
+            rotor: [number(37), number(38), number(39)],
+            drag_linear: [number(40), number(41), number(42)],
+            drag_quadratic: [number(43), number(44), number(45)],
+            angular_of_thrust: [
+                [number(46), number(47), number(48)],
+                [number(49), number(50), number(51)],
+                [number(52), number(53), number(54)],
+                [number(55), number(56), number(57)],
+            ],
+            gyroscopic: [number(58), number(59), number(60)],
         }
     }
 }
@@ -79,7 +85,7 @@ impl Model<f64> {
             inertia: vehicle.inertia_kg_m2,
             inertia_inverse: inverse,
             torque_of_thrust,
-            thrust_curve: vehicle.thrust_curve,
+            thrust_curve: vehicle.rotors.map(|rotor| vehicle.thrust_curve.map(|c| c * rotor.thrust_factor)),
             lag: [lag.rising, 1.0 / lag.rising, lag.falling, 1.0 / lag.falling],
             rotor: [low, high, high - low],
             drag_linear: vehicle.drag_linear,
@@ -98,7 +104,7 @@ impl Model<f64> {
             &self.inertia,
             &self.inertia_inverse,
             self.torque_of_thrust.as_flattened(),
-            &self.thrust_curve,
+            self.thrust_curve.as_flattened(),
             &self.lag,
             &self.rotor,
             &self.drag_linear,

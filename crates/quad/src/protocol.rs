@@ -1,18 +1,23 @@
 //! Evaluation: whole episodes of a pilot in a simulator, and what is reported of them.
 
+mod results;
+
 use std::collections::VecDeque;
 
 use nalgebra::Vector3;
-use serde::Serialize;
 
 use crate::{
     QuadError,
     dynamics::step,
     episode::Episode,
+    perturbation::Perturbation,
     reward::{Reward, Termination},
+    smoothness::power_above_5hz,
     state::{Observation, State},
     vehicle::Vehicle,
 };
+
+pub use results::{EpisodeResult, Summary};
 
 /// Whatever flies: a network, a controller, or one after the other.
 pub trait Pilot {
@@ -114,46 +119,10 @@ pub struct Evaluation {
     pub termination: Termination,
     /// Control period, s.
     pub dt_s: f64,
+    /// What the flights suffer beyond their simulator; nothing by default.
+    pub perturbation: Perturbation,
     /// Seed of starts, noise and disturbances.
     pub seed: u64,
-}
-
-/// One episode.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct EpisodeResult {
-    /// Sum of rewards.
-    pub episode_return: f64,
-    /// Steps flown.
-    pub length: usize,
-    /// Whether it lasted all steps.
-    pub completed: bool,
-    /// Mean horizontal distance to the setpoint, m.
-    pub xy_error_m: f64,
-    /// Mean distance to the setpoint, m.
-    pub tracking_error_m: f64,
-    /// Mean change of the action from step to step (Euclidean norm over the motors).
-    pub action_change_mean: f64,
-}
-
-/// All episodes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
-    /// Mean return.
-    pub return_mean: f64,
-    /// Standard deviation of the return.
-    pub return_std: f64,
-    /// Share of episodes that lasted all steps.
-    pub completed_share: f64,
-    /// Mean return of those; null when there are none.
-    pub return_completed_mean: Option<f64>,
-    /// Mean length, steps.
-    pub length_mean: f64,
-    /// Mean horizontal distance to the setpoint over all steps, m.
-    pub xy_error_m: f64,
-    /// Mean distance to the setpoint over all steps, m.
-    pub tracking_error_m: f64,
-    /// Mean change of the action from step to step.
-    pub action_change_mean: f64,
 }
 
 impl Evaluation {
@@ -171,6 +140,7 @@ impl Evaluation {
             steps: 500,
             termination: Termination::paper(),
             dt_s: 0.01,
+            perturbation: Perturbation::default(),
             seed,
         })
     }
@@ -184,12 +154,14 @@ impl Evaluation {
     pub fn episode(&self, pilot: &mut impl Pilot, episode: u64) -> EpisodeResult {
         let origin = self.task.setpoint(0.0);
         let mut begun = Episode::draw(&self.vehicle, self.protocol, &origin, self.dt_s, self.seed, episode);
+        self.perturbation.apply(&mut begun, self.seed, episode);
         let mut state = begun.state;
         // Commands on their way to the motors, the oldest first.
         let mut underway = VecDeque::from(vec![begun.command_before(); begun.delay_steps]);
         pilot.reset(&self.vehicle, &state);
         let mut sums = [0.0; 4];
         let mut last: Option<[f32; 4]> = None;
+        let mut flown = Vec::with_capacity(self.steps);
         let mut length = 0;
         let mut completed = true;
         for k in 0..self.steps {
@@ -198,6 +170,7 @@ impl Evaluation {
             let action = pilot.act(&seen, k);
             // The reward judges the command that the motors can carry out.
             let applied = action.map(|a| if a.is_finite() { f64::from(a).clamp(-1.0, 1.0) } else { -1.0 });
+            flown.push(applied);
             underway.push_back(applied);
             let arriving = underway.pop_front().unwrap_or(applied);
             state = step(&begun.vehicle, &state, &arriving, &begun.disturbance, self.dt_s);
@@ -227,32 +200,7 @@ impl Evaluation {
             xy_error_m: sums[1] / n,
             tracking_error_m: sums[2] / n,
             action_change_mean: sums[3] / (n - 1.0).max(1.0),
-        }
-    }
-}
-
-impl Summary {
-    /// Of some episodes; of none, all is zero.
-    pub fn of(episodes: &[EpisodeResult]) -> Self {
-        let n = (episodes.len() as f64).max(1.0);
-        let mean = |f: &dyn Fn(&EpisodeResult) -> f64| episodes.iter().map(f).sum::<f64>() / n;
-        let return_mean = mean(&|e| e.episode_return);
-        let variance = mean(&|e| (e.episode_return - return_mean).powi(2));
-        let steps = episodes.iter().map(|e| e.length as f64).sum::<f64>().max(1.0);
-        let per_step = |f: &dyn Fn(&EpisodeResult) -> f64| {
-            episodes.iter().map(|e| f(e) * e.length as f64).sum::<f64>() / steps
-        };
-        let completed: Vec<f64> = episodes.iter().filter(|e| e.completed).map(|e| e.episode_return).collect();
-        Self {
-            return_mean,
-            return_std: variance.sqrt(),
-            completed_share: completed.len() as f64 / n,
-            return_completed_mean: (!completed.is_empty())
-                .then(|| completed.iter().sum::<f64>() / completed.len() as f64),
-            length_mean: mean(&|e| e.length as f64),
-            xy_error_m: per_step(&|e| e.xy_error_m),
-            tracking_error_m: per_step(&|e| e.tracking_error_m),
-            action_change_mean: per_step(&|e| e.action_change_mean),
+            action_power_above_5hz: power_above_5hz(&flown, self.dt_s),
         }
     }
 }

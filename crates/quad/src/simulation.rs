@@ -197,7 +197,7 @@ fn cube<R: Rng>(half_width: f64, rng: &mut R) -> Vector3<f64> {
     Vector3::from_fn(|_, _| half_width * (2.0 * rng.random::<f64>() - 1.0))
 }
 
-fn normal<R: Rng>(rng: &mut R) -> Vector3<f64> {
+pub(crate) fn normal<R: Rng>(rng: &mut R) -> Vector3<f64> {
     Vector3::from_fn(|_, _| rng.sample(StandardNormal))
 }
 

@@ -15,6 +15,14 @@ pub struct Rotor {
     pub position_m: [f64; 3],
     /// Sign of the reaction torque about body z.
     pub spin: f64,
+    /// Thrust of this rotor over that of the thrust curve, at any state: 1 as built, less for a worn propeller. Hover
+    /// figures and controllers go by the curve alone; they do not know.
+    #[serde(default = "as_built")]
+    pub thrust_factor: f64,
+}
+
+fn as_built() -> f64 {
+    1.0
 }
 
 /// First-order motor lag, s.
@@ -44,7 +52,7 @@ pub struct Vehicle {
     pub inertia_inverse: Option<[f64; 3]>,
     /// The four rotors.
     pub rotors: [Rotor; ROTORS],
-    /// Thrust of one rotor, N: c0 + c1 r + c2 r², with r its state.
+    /// Thrust of one rotor, N: c0 + c1 r + c2 r², with r its state, times the rotor's own factor.
     pub thrust_curve: [f64; 3],
     /// Reaction torque per thrust, N m/N.
     pub torque_constant_m: f64,
@@ -129,6 +137,14 @@ impl Vehicle {
         if numbers.chain(drag).any(|v| !v.is_finite()) {
             return refuse("rotors and drag must be finite numbers".to_owned());
         }
+        if let Some(rotor) =
+            self.rotors.iter().find(|r| !(r.thrust_factor.is_finite() && r.thrust_factor >= 0.0))
+        {
+            return refuse(format!(
+                "rotors: thrust_factor = {} must be a number, 0 or more",
+                rotor.thrust_factor
+            ));
+        }
         if self.thrust_to_weight() <= 1.0 {
             return refuse(format!("thrust to weight is {:.2}: it cannot hover", self.thrust_to_weight()));
         }
@@ -148,7 +164,7 @@ impl Vehicle {
         self.inertia_inverse.unwrap_or_else(|| self.inertia_kg_m2.map(f64::recip))
     }
 
-    /// Thrust of one rotor in state `rotor`, N.
+    /// Thrust of one rotor as built in state `rotor`, N.
     pub fn thrust_n(&self, rotor: f64) -> f64 {
         let [c0, c1, c2] = self.thrust_curve;
         c0 + c1 * rotor + c2 * rotor * rotor

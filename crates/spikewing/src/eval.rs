@@ -20,7 +20,7 @@ use crate::Failure;
 /// Simulators of one and the same vehicle, `crazyflie`.
 const CRAZYFLIES: [&str; 3] = ["l2f0", "ltf", "l2f2"];
 /// Steps that the guide flies before the student takes over.
-const WARMUP_STEPS: usize = 50;
+pub const WARMUP_STEPS: usize = 50;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ProtocolName {
@@ -145,17 +145,21 @@ impl EvalArgs {
 
 /// A guide: the geometric controller, or a learned one.
 #[derive(Clone, Debug)]
-enum Guide {
-    Geometric(Geometric),
+pub enum Guide {
+    /// The controller of a vehicle.
+    Geometric(Box<Geometric>),
+    /// A network on the privileged observation.
     Learned(Box<MlpPilot>),
 }
 
 impl Guide {
-    fn find(name: &str, vehicle: &Vehicle) -> Result<Self, Failure> {
+    /// `geometric`, or a guide's file.
+    pub fn find(name: &str, vehicle: &Vehicle) -> Result<Self, Failure> {
         if name == "geometric" {
-            return Ok(Self::Geometric(Geometric::for_vehicle(vehicle)));
+            return Ok(Self::Geometric(Box::new(Geometric::for_vehicle(vehicle))));
         }
-        match load(name, vehicle)?.model() {
+        let policy = load(name, vehicle).map_err(|e| format!("--guide {e}"))?;
+        match policy.model() {
             Model::Mlp(mlp) => Ok(Self::Learned(Box::new(MlpPilot::new(mlp.clone())))),
             Model::Spiking(_) => Err(format!("--guide {name}: a spiking policy cannot guide").into()),
         }
@@ -179,7 +183,7 @@ impl Pilot for Guide {
 }
 
 /// Loads a policy; says so when it was made for another vehicle.
-fn load(policy: &str, vehicle: &Vehicle) -> Result<Policy, Failure> {
+pub fn load(policy: &str, vehicle: &Vehicle) -> Result<Policy, Failure> {
     let loaded = Policy::load(&PathBuf::from(policy)).map_err(|e| format!("{policy}: {e}"))?;
     let (made_for, flown) = (&loaded.metadata.vehicle, &vehicle.name);
     if made_for != flown && !(made_for == "crazyflie" && CRAZYFLIES.contains(&flown.as_str())) {

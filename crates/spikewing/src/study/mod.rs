@@ -2,6 +2,7 @@
 
 mod gradients;
 mod plot;
+mod robustness;
 mod runs;
 
 use clap::{Args, Subcommand};
@@ -18,6 +19,7 @@ pub struct StudyArgs {
 #[derive(Debug, Subcommand)]
 enum Study {
     Gradients(gradients::GradientsArgs),
+    Robustness(robustness::RobustnessArgs),
     /// TD3BC+JSRL against its parts: TD3BC, behavioural cloning and TD3, under the reward curriculum
     Methods(runs::RunsArgs),
     /// TD3BC+JSRL without its BC term, without jump-start, and without both
@@ -31,6 +33,7 @@ impl StudyArgs {
     pub fn run(&self) -> Result<(), Failure> {
         match &self.study {
             Study::Gradients(args) => args.run(),
+            Study::Robustness(args) => args.run(),
             Study::Methods(args) => runs::methods(args),
             Study::Ablation(args) => runs::ablation(args),
             Study::Slopes(args) => runs::slopes(args),
