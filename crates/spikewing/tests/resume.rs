@@ -75,6 +75,28 @@ fn a_killed_and_resumed_training_makes_the_same_files() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_written_ends_the_run_and_costs_nothing_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, hindered) = (dir.path().join("whole"), dir.path().join("hindered"));
+    finish(begin(&whole));
+    // A folder in the way of the second checkpoint, as a full disk would be.
+    let obstacle = spikewing_rl::checkpoint::path(&hindered, 40).with_extension("json");
+    std::fs::create_dir_all(obstacle.join("x")).unwrap();
+    let output = begin(&hindered).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    for part in ["checkpoint-000000040", "checkpoint-000000020.bin", "stays"] {
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+    std::fs::remove_dir_all(&obstacle).unwrap();
+    finish(resume(&hindered));
+    for name in ["checkpoint-000000070.bin", "latest.safetensors"] {
+        let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
+        assert!(read(&whole) == read(&hindered), "{name} differs");
+    }
+}
+
+#[test]
 fn a_folder_without_a_run_is_not_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let output = resume(dir.path()).output().unwrap();

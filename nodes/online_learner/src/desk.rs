@@ -340,17 +340,28 @@ impl Desk {
     pub fn save(&mut self) -> Result<(), String> {
         let Some(dir) = self.run_dir.clone() else { return Ok(()) };
         let path = checkpoint::path(&dir, self.trainer.updates());
-        // The progress first: a checkpoint that is there has its progress beside it.
-        let saved = Saved { progress: self.progress.clone() };
-        let text = serde_json::to_vec(&saved).map_err(|e| e.to_string())?;
-        let beside = progress_path(&path);
-        checkpoint::write_atomically(&beside, &text).map_err(|e| format!("{}: {e}", beside.display()))?;
-        self.trainer.save(&path).map_err(|e| e.to_string())?;
+        self.write(&path).map_err(|reason| match checkpoint::list(&dir).first() {
+            Some(last) => format!(
+                "{reason}; {} stays: make room or the folder writable, and go on from it",
+                last.display()
+            ),
+            None => reason,
+        })?;
         for old in checkpoint::list(&dir).into_iter().skip(self.keep) {
             let _ = std::fs::remove_file(progress_path(&old));
             let _ = std::fs::remove_file(old);
         }
         self.save_policy()
+    }
+
+    /// Writes one checkpoint.
+    fn write(&self, path: &Path) -> Result<(), String> {
+        // The progress first: a checkpoint that is there has its progress beside it.
+        let saved = Saved { progress: self.progress.clone() };
+        let text = serde_json::to_vec(&saved).map_err(|e| e.to_string())?;
+        let beside = progress_path(path);
+        checkpoint::write_atomically(&beside, &text).map_err(|e| format!("{}: {e}", beside.display()))?;
+        self.trainer.save(path).map_err(|e| e.to_string())
     }
 
     /// Writes the latest policy alone.

@@ -3,6 +3,7 @@
 mod guide;
 mod run_file;
 mod segments;
+mod setting;
 
 use std::{
     cell::RefCell,
@@ -23,10 +24,11 @@ use spikewing_runtime::{
 
 use crate::{Failure, eval, progress::Progress, registry};
 use segments::Run;
+use setting::Setting as World;
 
 const PARAMETERS: &str = include_str!("../../../../params/train.yaml");
 /// Updates of a new run.
-const UPDATES: u64 = 4000;
+const UPDATES: u64 = 8000;
 
 /// Train a spiking policy: simulator, bridge, estimator, guide, student, supervisor and learner in one process
 ///
@@ -45,13 +47,16 @@ pub struct TrainArgs {
     /// Seed of everything; the same seed makes the same weights
     #[arg(long, default_value_t = 1, conflicts_with = "resume")]
     seed: u64,
+    /// What flights the training is made of
+    #[arg(long, value_enum, default_value = "robust", conflicts_with = "resume")]
+    setting: World,
     /// Run folder; default runs/METHOD-VEHICLE-seedN
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with the run in this folder, with its parameters: the result is that of a run that was never stopped
     #[arg(long, conflicts_with = "out")]
     resume: Option<PathBuf>,
-    /// Updates to make in all [default: 4000, or what the run that goes on was to make]
+    /// Updates to make in all [default: 8000, or what the run that goes on was to make]
     #[arg(long)]
     updates: Option<u64>,
     /// Stop after so many minutes at the latest
@@ -160,8 +165,20 @@ impl TrainArgs {
         for kind in registry::NODES {
             let mut options = NodeOptions::of(kind);
             match &self.resume {
-                Some(dir) => args::apply(&mut options, &Setting::File(run_file::path(dir)))?,
-                None => args::apply_text(&mut options, PARAMETERS, Path::new("params/train.yaml"))?,
+                Some(dir) => {
+                    args::apply(&mut options, &Setting::File(run_file::path(dir)))?;
+                    find_guide(&mut options, dir)?;
+                }
+                None => {
+                    args::apply_text(&mut options, PARAMETERS, Path::new("params/train.yaml"))?;
+                    if let Some(robust) = self.setting.of(&self.vehicle) {
+                        args::apply_text(&mut options, robust.parameters, Path::new(robust.path))?;
+                        if kind.name == "guide_policy" {
+                            let guide = Value::Text(robust.write_guide(dir)?);
+                            options.parameters.set("policy_file", guide)?;
+                        }
+                    }
+                }
             }
             for file in &self.files {
                 args::apply(&mut options, &Setting::File(file.clone()))?;
@@ -259,6 +276,20 @@ impl TrainArgs {
         }
         Ok(())
     }
+}
+
+/// The guide of a run folder that was moved, or is gone on with from another directory, is where the folder is now.
+fn find_guide(options: &mut NodeOptions, dir: &Path) -> Result<(), Failure> {
+    let here = dir.join(setting::GUIDE_FILE);
+    let Ok(named) = options.parameters.text("policy_file").map(PathBuf::from) else { return Ok(()) };
+    if options.name == "guide_policy"
+        && named.file_name() == here.file_name()
+        && !named.is_file()
+        && here.is_file()
+    {
+        options.parameters.set("policy_file", Value::Text(here.display().to_string()))?;
+    }
+    Ok(())
 }
 
 /// A parameter of the learner.

@@ -195,6 +195,8 @@ fn start(run: &Run, budget: &Budget) -> Result<Child, Failure> {
     let log = fs::File::create(log_file(&run.dir))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["train", "--method", run.arm.method, "--vehicle", &budget.vehicle]);
+    // As the paper has it: one airframe, one setpoint.
+    command.args(["--setting", "plain"]);
     command.args(["--seed", &run.seed.to_string(), "--updates", &budget.updates.to_string()]);
     command.arg("--out").arg(&run.dir).args(["--eval-episodes", "1"]);
     // Runs that go on side by side share the cores by one thread each.

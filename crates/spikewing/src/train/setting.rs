@@ -1,0 +1,62 @@
+//! In what world a student is trained: the plain one of params/train.yaml, or one that teaches it more.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use spikewing_rl::checkpoint::write_atomically;
+
+use crate::Failure;
+
+/// File of the guide in a run folder that has one of its own.
+pub const GUIDE_FILE: &str = "guide.safetensors";
+
+/// What flights a training is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Setting {
+    /// Several airframes, starts from any attitude, moving setpoints, the learned guide that ships (vehicles that have one)
+    #[default]
+    Robust,
+    /// One airframe, mild starts, a setpoint at rest, the geometric guide
+    Plain,
+}
+
+/// What the setting `robust` is for a vehicle.
+#[derive(Clone, Copy, Debug)]
+pub struct Robust {
+    /// Parameters on top of params/train.yaml.
+    pub parameters: &'static str,
+    /// Where they are from, for messages.
+    pub path: &'static str,
+    guide: &'static [u8],
+}
+
+const CRAZYFLIE: Robust = Robust {
+    parameters: include_str!("../../../../params/robust/crazyflie.yaml"),
+    path: "params/robust/crazyflie.yaml",
+    guide: include_bytes!("../../../../policies/crazyflie/guide.safetensors"),
+};
+const X500: Robust = Robust {
+    parameters: include_str!("../../../../params/robust/x500.yaml"),
+    path: "params/robust/x500.yaml",
+    guide: include_bytes!("../../../../policies/x500/guide.safetensors"),
+};
+
+impl Setting {
+    /// What it adds for a vehicle; nothing for one that no guide ships for.
+    pub fn of(self, vehicle: &str) -> Option<Robust> {
+        match (self, vehicle) {
+            (Self::Robust, "crazyflie") => Some(CRAZYFLIE),
+            (Self::Robust, "x500") => Some(X500),
+            _ => None,
+        }
+    }
+}
+
+impl Robust {
+    /// Puts the guide into the run folder, so that the run can go on from anywhere, whatever guides ship by then.
+    pub fn write_guide(&self, dir: &Path) -> Result<String, Failure> {
+        let path = dir.join(GUIDE_FILE);
+        write_atomically(&path, self.guide).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path.display().to_string())
+    }
+}
