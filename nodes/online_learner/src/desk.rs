@@ -107,8 +107,8 @@ pub struct Desk {
     publish_every: u64,
     checkpoint_every: u64,
     evaluate_every: u64,
-    evaluation: Evaluation,
-    guide: Geometric,
+    /// In the vehicle itself, and in the others that the best policy must fly.
+    evaluations: Vec<(Evaluation, Geometric)>,
     keep: usize,
     threads: usize,
     /// Started by the first job, so that its threads have the job's priority.
@@ -149,8 +149,14 @@ impl Desk {
             }
         };
         // The Crazyflie is evaluated with the observation noise of the paper's simulator.
-        let vehicle =
-            Vehicle::find(if settings.vehicle == "crazyflie" { "l2f0" } else { &settings.vehicle })?;
+        let own = if settings.vehicle == "crazyflie" { "l2f0" } else { settings.vehicle.as_str() };
+        let mut evaluations = Vec::new();
+        for name in [own].into_iter().chain(settings.evaluation_vehicles.iter().map(String::as_str)) {
+            let vehicle = Vehicle::find(name)?;
+            let guide = Geometric::for_vehicle(&vehicle);
+            let paper = Evaluation::paper(settings.evaluation_episodes, 1000)?;
+            evaluations.push((Evaluation { vehicle, ..paper }, guide));
+        }
         // Opened at once, so that a folder that cannot be written is found at the start.
         let metrics = match &settings.run_dir {
             Some(dir) => {
@@ -170,8 +176,7 @@ impl Desk {
             vehicle: settings.vehicle.clone(),
             publish_every: settings.publish_every,
             evaluate_every: settings.evaluate_every,
-            guide: Geometric::for_vehicle(&vehicle),
-            evaluation: Evaluation { vehicle, ..Evaluation::paper(settings.evaluation_episodes, 1000)? },
+            evaluations,
             checkpoint_every: settings.checkpoint_every,
             keep: settings.keep_checkpoints,
             threads: threads(settings.threads),
@@ -265,18 +270,22 @@ impl Desk {
         }
     }
 
-    /// A few episodes of protocol `paper` in the embedded dynamics: the score that the adaptive slope follows, and by
-    /// which the best policy is kept. It costs some milliseconds.
+    /// A few episodes of protocol `paper` in the embedded dynamics. The score in the vehicle itself is what the adaptive slope
+    /// follows; the best policy is the one with the best mean over all vehicles. It costs some milliseconds.
     fn evaluate(&mut self, outcome: &mut Outcome) {
-        let report = spikewing_rl::evaluate::spiking(
-            &self.evaluation,
-            self.trainer.policy(),
-            self.guide.clone(),
-            self.trainer.config().warmup_steps,
-        );
-        let score = report.flight.return_mean;
-        self.progress.evaluation_return = Some(score);
-        self.trainer.note_evaluation(score);
+        let (policy, warmup) = (self.trainer.policy(), self.trainer.config().warmup_steps);
+        let scores: VecDeque<f64> = self
+            .evaluations
+            .iter()
+            .map(|(evaluation, guide)| {
+                let report = spikewing_rl::evaluate::spiking(evaluation, policy, guide.clone(), warmup);
+                report.flight.return_mean
+            })
+            .collect();
+        let Some(&own) = scores.front() else { return };
+        self.progress.evaluation_return = Some(own);
+        self.trainer.note_evaluation(own);
+        let score = mean(&scores);
         if self.progress.best_return.is_none_or(|best| score >= best) {
             self.progress.best_return = Some(score);
             if let Some(dir) = self.run_dir.clone() {

@@ -132,3 +132,22 @@ fn what_could_not_hover_is_refused() {
     let error = Rig::new(&parameters).err().unwrap();
     assert!(error.contains("randomisation.mass") && error.contains("cannot hover"), "{error}");
 }
+
+#[test]
+fn resets_fly_one_of_several_vehicles() {
+    let texts = |names: &[&str]| Value::Texts(names.iter().map(|n| (*n).to_owned()).collect());
+    let mut rig = Rig::new(&[("randomisation.vehicles", texts(&["l2f2"]))]).unwrap();
+    rig.lift();
+    let mut climbs: Vec<f64> = (0..20)
+        .map(|_| {
+            rig.reset();
+            rig.climb()
+        })
+        .collect();
+    climbs.sort_by(f64::total_cmp);
+    let (lightest, heaviest) = (climbs[19], climbs[0]);
+    assert!(lightest - heaviest > 0.1, "{climbs:?}");
+    assert!(climbs.iter().all(|c| (c - lightest).abs() < 1e-9 || (c - heaviest).abs() < 1e-9), "{climbs:?}");
+    let error = Rig::new(&[("randomisation.vehicles", texts(&["l2f3"]))]).err().unwrap();
+    assert!(error.contains("l2f3"), "{error}");
+}

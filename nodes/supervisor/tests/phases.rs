@@ -6,7 +6,7 @@ mod common;
 
 use common::{Cockpit, Pose};
 use spikewing_msgs::{
-    spikewing_msgs as sw,
+    geometry_msgs, spikewing_msgs as sw,
     std_srvs::{Trigger, Trigger_Response},
 };
 use spikewing_runtime::{Parameters, node::Shutdown, parameter::Value};
@@ -370,4 +370,40 @@ fn a_stopping_supervisor_lands_first() {
     let mut blind = Cockpit::flying(&[]);
     blind.wait(500);
     assert_eq!(blind.rig.shutdown(), Shutdown::Done, "without odometry it cannot land: the failsafe does");
+}
+
+#[test]
+fn a_setpoint_that_wanders_is_published_and_experience_is_relative_to_it() {
+    let settings = [("episode.setpoint_speed", Value::Float(0.6)), ("episode_steps", Value::Integer(100))];
+    let mut cockpit = Cockpit::flying(&settings);
+    // Several episodes, of which about half move it; the vehicle stays where it is.
+    for _ in 0..2000 {
+        cockpit.period(0.0, Some(0.1), Some(0.2));
+    }
+    let published: Vec<[f64; 3]> = cockpit
+        .rig
+        .sent::<geometry_msgs::PoseStamped>("setpoint")
+        .map(|m| m.pose.position.to_array())
+        .collect();
+    let farthest = published.iter().map(|p| p[0].abs()).fold(0.0, f64::max);
+    assert!((0.05..=1.0).contains(&farthest), "{farthest}");
+    let steps = published.windows(2).map(|w| (w[1][0] - w[0][0]).abs());
+    // Home again when an episode ends; else never faster than asked.
+    assert!(steps.filter(|s| *s > 0.0061).count() <= 20);
+    // Every step but an episode's first is judged by the setpoint published before it.
+    let experience = cockpit.experience();
+    let moved = experience.iter().filter(|e| e.observation[0].abs() > 0.01).count();
+    assert!(moved > 200, "{moved}");
+    let last = experience.last().unwrap();
+    let errors: Vec<f32> = published.iter().map(|p| -p[0] as f32).collect();
+    assert!(errors.iter().any(|e| (e - last.observation[0]).abs() < 1e-6));
+}
+
+#[test]
+fn without_speed_nobody_moves_the_setpoint() {
+    let mut cockpit = Cockpit::flying(&[]);
+    for _ in 0..200 {
+        cockpit.period(0.0, Some(0.1), Some(0.2));
+    }
+    assert_eq!(cockpit.rig.sent::<geometry_msgs::PoseStamped>("setpoint").count(), 0);
 }

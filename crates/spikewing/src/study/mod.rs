@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::Failure;
 
-/// Measure what a claim rests on: tables (CSV) and figures (SVG) in a folder
+/// Measure what a claim rests on: tables (CSV, Markdown) and figures (SVG) in a folder
 #[derive(Debug, Args)]
 pub struct StudyArgs {
     #[command(subcommand)]

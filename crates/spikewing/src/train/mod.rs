@@ -14,7 +14,6 @@ use std::{
 
 use clap::{Args, Subcommand};
 use spikewing_quad::protocol::Evaluation;
-use spikewing_rl::checkpoint::write_atomically;
 use spikewing_runtime::{
     NodeOptions, Parameters,
     args::{self, Setting},
@@ -240,21 +239,9 @@ impl TrainArgs {
             })?,
             ..Evaluation::paper(self.eval_episodes.max(1), 1)?
         };
-        // The best by its training returns and the last: the better of them under the protocol is the run's policy.
-        let mut report = eval::evaluate(&latest.display().to_string(), "geometric", &evaluation)?;
-        let mut policy = latest.clone();
-        if best.is_file() {
-            let of_best = eval::evaluate(&best.display().to_string(), "geometric", &evaluation)?;
-            if of_best.flight.return_mean >= report.flight.return_mean {
-                (report, policy) = (of_best, best.clone());
-            }
-        }
-        // A run that goes on must find the files as it left them.
-        if done && policy == latest {
-            let bytes = std::fs::read(&latest).map_err(|e| format!("{}: {e}", latest.display()))?;
-            write_atomically(&best, &bytes).map_err(|e| format!("{}: {e}", best.display()))?;
-            policy = best;
-        }
+        // A run that is too short for an evaluation has no best.
+        let policy = if best.is_file() { best } else { latest };
+        let report = eval::evaluate(&policy.display().to_string(), "geometric", &evaluation)?;
         eprintln!(
             "protocol paper, {} episodes: return {:.1} ± {:.1}, {:.0} % completed, xy error {:.3} m",
             evaluation.episodes,
