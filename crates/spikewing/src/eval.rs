@@ -15,10 +15,12 @@ use spikewing_snn::{
     policy::{Model, Policy},
 };
 
-use crate::Failure;
+use crate::{Failure, train::shipped_guide};
 
 /// Simulators of one and the same vehicle, `crazyflie`.
 const CRAZYFLIES: [&str; 3] = ["l2f0", "ltf", "l2f2"];
+/// The guide that ships.
+pub const SHIPPED: &str = "shipped";
 /// Steps that the guide flies before the student takes over.
 pub const WARMUP_STEPS: usize = 50;
 
@@ -82,8 +84,9 @@ pub struct EvalArgs {
     /// Fly another vehicle instead: a built-in name or a vehicle file
     #[arg(long)]
     vehicle: Option<String>,
-    /// Who flies the first 50 steps of a spiking policy: `geometric`, or a guide's file (.safetensors)
-    #[arg(long, default_value = "geometric")]
+    /// Who flies the first 50 steps of a spiking policy: `shipped`, the learned guide that ships for the vehicle (the geometric
+    /// one where none does), `geometric`, or a guide's file (.safetensors)
+    #[arg(long, default_value = SHIPPED)]
     guide: String,
     /// Without observation noise
     #[arg(long)]
@@ -153,10 +156,19 @@ pub enum Guide {
 }
 
 impl Guide {
-    /// `geometric`, or a guide's file.
+    /// `shipped`, `geometric`, or a guide's file.
     pub fn find(name: &str, vehicle: &Vehicle) -> Result<Self, Failure> {
-        if name == "geometric" {
-            return Ok(Self::Geometric(Box::new(Geometric::for_vehicle(vehicle))));
+        let made_for = if CRAZYFLIES.contains(&vehicle.name.as_str()) { "crazyflie" } else { &vehicle.name };
+        match (name, shipped_guide(made_for)) {
+            ("geometric", _) | (SHIPPED, None) => {
+                return Ok(Self::Geometric(Box::new(Geometric::for_vehicle(vehicle))));
+            }
+            (SHIPPED, Some(bytes)) => {
+                if let Model::Mlp(mlp) = Policy::from_bytes(bytes)?.model() {
+                    return Ok(Self::Learned(Box::new(MlpPilot::new(mlp.clone()))));
+                }
+            }
+            _ => {}
         }
         let policy = load(name, vehicle).map_err(|e| format!("--guide {e}"))?;
         match policy.model() {

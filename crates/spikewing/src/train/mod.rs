@@ -25,6 +25,8 @@ use crate::{Failure, eval, progress::Progress, registry};
 use segments::Run;
 use setting::Setting as World;
 
+pub use setting::shipped_guide;
+
 const PARAMETERS: &str = include_str!("../../../../params/train.yaml");
 /// Updates of a new run.
 const UPDATES: u64 = 8000;
@@ -241,7 +243,7 @@ impl TrainArgs {
         };
         // A run that is too short for an evaluation has no best.
         let policy = if best.is_file() { best } else { latest };
-        let report = eval::evaluate(&policy.display().to_string(), "geometric", &evaluation)?;
+        let report = eval::evaluate(&policy.display().to_string(), eval::SHIPPED, &evaluation)?;
         eprintln!(
             "protocol paper, {} episodes: return {:.1} ± {:.1}, {:.0} % completed, xy error {:.3} m",
             evaluation.episodes,

@@ -52,6 +52,11 @@ impl Setting {
     }
 }
 
+/// The learned guide that ships for a vehicle, as a policy file.
+pub fn shipped_guide(vehicle: &str) -> Option<&'static [u8]> {
+    Setting::Robust.of(vehicle).map(|robust| robust.guide)
+}
+
 impl Robust {
     /// Puts the guide into the run folder, so that the run can go on from anywhere, whatever guides ship by then.
     pub fn write_guide(&self, dir: &Path) -> Result<String, Failure> {
