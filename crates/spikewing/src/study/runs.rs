@@ -153,7 +153,7 @@ pub fn methods(args: &RunsArgs) -> Result<(), Failure> {
 
 /// `spikewing study ablation`.
 pub fn ablation(args: &RunsArgs) -> Result<(), Failure> {
-    args.run(|_| arms::ablation())
+    args.run(arms::ablation)
 }
 
 /// `spikewing study slopes`.

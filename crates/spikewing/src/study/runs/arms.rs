@@ -51,6 +51,13 @@ impl Arm {
     }
 }
 
+/// A third of the run, however long it is, only imitates: in a short run nothing would follow the critics else.
+fn spread_critic_warmup(arms: &mut [Arm], updates: u64) {
+    for arm in arms {
+        arm.parameters.push(format!("online_learner.critic_warmup_updates:={}", updates / 3));
+    }
+}
+
 /// The methods under the curriculum, whose six stages are spread over the run.
 pub fn methods(updates: u64) -> Comparison {
     let mut arms = vec![
@@ -71,14 +78,15 @@ pub fn methods(updates: u64) -> Comparison {
     for arm in &mut arms {
         arm.parameters.push(format!("online_learner.curriculum.epochs_per_stage:={epochs}"));
     }
+    spread_critic_warmup(&mut arms, updates);
     Comparison { name: "methods", title: "Methods under the reward curriculum", arms }
 }
 
 /// TD3BC+JSRL without its parts.
-pub fn ablation() -> Comparison {
+pub fn ablation(updates: u64) -> Comparison {
     const NO_CLONING: &str = "online_learner.bc.enabled:=false";
     const NO_JUMP_START: &str = "online_learner.jump_start.enabled:=false";
-    let arms = vec![
+    let mut arms = vec![
         arm("both", "BC term and jump-start", "td3bc_jsrl", &[]).published("412 ± 6.7", "2,200 ± 124"),
         arm("no_bc_term", "without the BC term", "td3bc_jsrl", &[NO_CLONING])
             .published("334 ± 25.6", "33,030 ± 1,600"),
@@ -87,6 +95,7 @@ pub fn ablation() -> Comparison {
         arm("neither", "without both", "td3bc_jsrl", &[NO_CLONING, NO_JUMP_START])
             .published("36 ± 4.1", "never"),
     ];
+    spread_critic_warmup(&mut arms, updates);
     Comparison { name: "ablation", title: "TD3BC+JSRL without its parts", arms }
 }
 
@@ -106,7 +115,7 @@ pub fn slopes(updates: u64) -> Comparison {
     let pair = |rl: &'static str, bc: &'static str, about: &'static str, slope: &[String]| {
         with(arm(rl, about, "td3bc_jsrl", &[]), arm(bc, about, "bc", &[GUIDE_FLIES]), slope)
     };
-    let arms = [
+    let pairs = [
         pair("rl_fixed_1", "bc_fixed_1", "k = 1, shallow", &fixed(1)),
         pair("rl_fixed_10", "bc_fixed_10", "k = 10", &fixed(10)),
         pair("rl_fixed_100", "bc_fixed_100", "k = 100, steep", &fixed(100)),
@@ -118,11 +127,9 @@ pub fn slopes(updates: u64) -> Comparison {
         ),
         pair("rl_adaptive", "bc_adaptive", "k follows the return", &[schedule("adaptive")]),
     ];
-    Comparison {
-        name: "slopes",
-        title: "Surrogate slopes, reinforcement (rl) and cloning (bc)",
-        arms: arms.into_iter().flatten().collect(),
-    }
+    let mut arms: Vec<Arm> = pairs.into_iter().flatten().collect();
+    spread_critic_warmup(&mut arms, updates);
+    Comparison { name: "slopes", title: "Surrogate slopes, reinforcement (rl) and cloning (bc)", arms }
 }
 
 #[cfg(test)]
@@ -131,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_arm_has_its_own_name_and_parameters_that_the_nodes_know() {
-        for comparison in [methods(3000), ablation(), slopes(3000)] {
+        for comparison in [methods(3000), ablation(3000), slopes(3000)] {
             let mut names: Vec<&str> = comparison.arms.iter().map(|a| a.name).collect();
             names.sort_unstable();
             names.dedup();

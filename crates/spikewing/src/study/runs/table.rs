@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn the_table_counts_what_is_finished_and_leaves_the_rest_open() {
         let dir = tempfile::tempdir().unwrap();
-        let comparison = super::super::arms::ablation();
+        let comparison = super::super::arms::ablation(3000);
         let runs: Vec<Run> = (1..=2)
             .flat_map(|seed| comparison.arms.iter().map(move |arm| (seed, arm.clone())))
             .map(|(seed, arm)| Run { dir: dir.path().join(format!("{}-{seed}", arm.name)), arm, seed })
