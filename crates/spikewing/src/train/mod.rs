@@ -230,7 +230,7 @@ impl TrainArgs {
     /// Evaluates what was learned in a simulated vehicle, and says what to do with it.
     fn conclude(&self, dir: &Path, simulated: &str, updates: u64, done: bool) -> Result<(), Failure> {
         let (best, latest) = (dir.join("policy.safetensors"), dir.join("latest.safetensors"));
-        if !latest.is_file() {
+        if !latest.is_file() && !best.is_file() {
             return Err("nothing was learned yet: the run was too short for a first checkpoint".into());
         }
         let evaluation = Evaluation {
