@@ -147,7 +147,17 @@ impl Evaluation {
 
     /// Flies all episodes. The same seed and pilot give the same bits.
     pub fn run(&self, pilot: &mut impl Pilot) -> Vec<EpisodeResult> {
-        (0..self.episodes).map(|episode| self.episode(pilot, episode as u64)).collect()
+        self.run_noting(pilot, || {})
+    }
+
+    /// The same, calling `flown` after every episode.
+    pub fn run_noting(&self, pilot: &mut impl Pilot, flown: impl Fn()) -> Vec<EpisodeResult> {
+        let one = |episode| {
+            let result = self.episode(pilot, episode);
+            flown();
+            result
+        };
+        (0..self.episodes as u64).map(one).collect()
     }
 
     /// Flies one episode; episodes are independent of each other.

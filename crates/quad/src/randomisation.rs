@@ -113,8 +113,7 @@ impl Randomisation {
         }
         vehicle.thrust_curve = vehicle.thrust_curve.map(|c| c * thrust);
         vehicle.torque_constant_m *= torque;
-        vehicle.motor_time_constant_s.rising *= lag;
-        vehicle.motor_time_constant_s.falling *= lag;
+        vehicle.scale_motor_lag(lag);
         for rotor in &mut vehicle.rotors {
             rotor.position_m[0] -= shift[0];
             rotor.position_m[1] -= shift[1];

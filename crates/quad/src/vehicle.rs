@@ -80,6 +80,19 @@ const BUILT_IN: [(&str, &str); 5] = [
 ];
 
 impl Vehicle {
+    /// Changes the mass by a factor, and the inertia with it.
+    pub fn scale_mass(&mut self, factor: f64) {
+        self.mass_kg *= factor;
+        self.inertia_kg_m2 = self.inertia_kg_m2.map(|j| j * factor);
+        self.inertia_inverse = self.inertia_inverse.map(|inverse| inverse.map(|j| j / factor));
+    }
+
+    /// Changes both of the motors' time constants by a factor.
+    pub fn scale_motor_lag(&mut self, factor: f64) {
+        self.motor_time_constant_s.rising *= factor;
+        self.motor_time_constant_s.falling *= factor;
+    }
+
     /// The built-in vehicle of that name, or the one in the file of that path.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use spikewing_guide_policy::{MlpPilot, geometric::Geometric};
 use spikewing_quad::{
     Observation, Reward, State, Vehicle,
-    protocol::{EpisodeResult, Evaluation, Pilot, Protocol, Summary, Task, WarmStart},
+    protocol::{Evaluation, Pilot, Protocol, Summary, Task, WarmStart},
 };
 use spikewing_rl::evaluate::{Report, SpikingPilot};
 use spikewing_snn::{
@@ -159,18 +159,13 @@ impl Guide {
     /// `shipped`, `geometric`, or a guide's file.
     pub fn find(name: &str, vehicle: &Vehicle) -> Result<Self, Failure> {
         let made_for = if CRAZYFLIES.contains(&vehicle.name.as_str()) { "crazyflie" } else { &vehicle.name };
-        match (name, shipped_guide(made_for)) {
+        let policy = match (name, shipped_guide(made_for)) {
             ("geometric", _) | (SHIPPED, None) => {
                 return Ok(Self::Geometric(Box::new(Geometric::for_vehicle(vehicle))));
             }
-            (SHIPPED, Some(bytes)) => {
-                if let Model::Mlp(mlp) = Policy::from_bytes(bytes)?.model() {
-                    return Ok(Self::Learned(Box::new(MlpPilot::new(mlp.clone()))));
-                }
-            }
-            _ => {}
-        }
-        let policy = load(name, vehicle).map_err(|e| format!("--guide {e}"))?;
+            (SHIPPED, Some(bytes)) => Policy::from_bytes(bytes)?,
+            _ => load(name, vehicle).map_err(|e| format!("--guide {e}"))?,
+        };
         match policy.model() {
             Model::Mlp(mlp) => Ok(Self::Learned(Box::new(MlpPilot::new(mlp.clone())))),
             Model::Spiking(_) => Err(format!("--guide {name}: a spiking policy cannot guide").into()),
@@ -230,13 +225,7 @@ fn fly(evaluation: &Evaluation, pilot: &mut impl Pilot) -> Summary {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_millis(200));
-    let episodes: Vec<EpisodeResult> = (0..evaluation.episodes as u64)
-        .map(|k| {
-            let result = evaluation.episode(pilot, k);
-            bar.inc(1);
-            result
-        })
-        .collect();
+    let episodes = evaluation.run_noting(pilot, || bar.inc(1));
     bar.finish_and_clear();
     Summary::of(&episodes)
 }

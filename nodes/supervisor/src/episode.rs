@@ -7,6 +7,7 @@ use spikewing_runtime::{Outbox, Span, Time};
 use crate::{
     envelope::Vehicle,
     flight::Supervisor,
+    inputs::setpoint_message,
     node::{EXPERIENCE, MOVED_SETPOINT, RESET, RESET_ESTIMATE},
     phase::{EndKind, Episode, Phase, ResetWait},
     settings::OnViolation,
@@ -76,10 +77,7 @@ impl Supervisor {
 
     fn set_setpoint(&mut self, now: Time, at: Vector3<f64>, out: &mut Outbox) {
         self.setpoint = at;
-        let mut message =
-            geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
-        message.pose.position = geometry_msgs::Point::new(at.x, at.y, at.z);
-        out.publish(&MOVED_SETPOINT, message);
+        out.publish(&MOVED_SETPOINT, setpoint_message(now, &at));
     }
 
     pub(crate) fn ask_reset(&mut self, now: Time, out: &mut Outbox) {

@@ -56,10 +56,7 @@ impl Supervisor {
             }
             _ => return,
         };
-        let mut message =
-            geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
-        message.pose.position = geometry_msgs::Point::new(target.x, target.y, target.z);
-        out.publish(&GUIDE_SETPOINT, message);
+        out.publish(&GUIDE_SETPOINT, setpoint_message(now, &target));
     }
 
     pub(crate) fn on_offer(&mut self, now: Time, m: &sw::MotorCommand, from: From, out: &mut Outbox) {
@@ -121,4 +118,12 @@ impl Supervisor {
             self.drop_message(SETPOINT.name, "the setpoint is not finite");
         }
     }
+}
+
+/// A setpoint in the world.
+pub(crate) fn setpoint_message(now: Time, at: &Vector3<f64>) -> geometry_msgs::PoseStamped {
+    let mut message =
+        geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
+    message.pose.position = geometry_msgs::Point::new(at.x, at.y, at.z);
+    message
 }

@@ -1,8 +1,8 @@
 //! `supervisor`: who flies. The one writer of `command`.
 //!
 //! In: `odometry`, `setpoint`, `guide/command`, `student/command`, `learner/jump_start`, `vehicle/status`. Out:
-//! `command`, `authority`, `experience`, `guide/setpoint` (landing and holding), `setpoint` (one that wanders, where asked for). Serves `~/arm`, `~/start_episode`,
-//! `~/stop`, `~/land`; calls `px4_bridge/reset_vehicle` and `state_estimator/reset`.
+//! `command`, `authority`, `experience`, `guide/setpoint` (landing and holding), `setpoint` (one that wanders, where asked
+//! for). Serves `~/arm`, `~/start_episode`, `~/stop`, `~/land`; calls `px4_bridge/reset_vehicle` and `state_estimator/reset`.
 //!
 //! One decision per odometry: as soon as both policies have answered it, and at the latest after one and a half control
 //! periods. The student flies only while its command is fresh (two periods), finite, in range and warm, and the vehicle

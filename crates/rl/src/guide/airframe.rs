@@ -39,13 +39,8 @@ impl Variation {
     pub fn draw(&self, vehicle: &Vehicle, rng: &mut impl Rng) -> Vehicle {
         let mut factor = |half_width: f64| 1.0 + half_width * (2.0 * rng.random::<f64>() - 1.0);
         let mut drawn = vehicle.clone();
-        let mass = factor(self.mass);
-        drawn.mass_kg *= mass;
-        drawn.inertia_kg_m2 = drawn.inertia_kg_m2.map(|i| i * mass);
-        drawn.inertia_inverse = drawn.inertia_inverse.map(|inverse| inverse.map(|i| i / mass));
-        let lag = factor(self.motor_lag);
-        drawn.motor_time_constant_s.rising *= lag;
-        drawn.motor_time_constant_s.falling *= lag;
+        drawn.scale_mass(factor(self.mass));
+        drawn.scale_motor_lag(factor(self.motor_lag));
         let thrust = factor(self.thrust);
         drawn.thrust_curve = drawn.thrust_curve.map(|c| c * thrust);
         let weight_n = vehicle.mass_kg * vehicle.gravity_m_s2;

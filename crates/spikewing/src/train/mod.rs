@@ -23,7 +23,6 @@ use spikewing_runtime::{
 
 use crate::{Failure, eval, progress::Progress, registry};
 use segments::Run;
-use setting::Setting as World;
 
 pub use setting::shipped_guide;
 
@@ -50,7 +49,7 @@ pub struct TrainArgs {
     seed: u64,
     /// What flights the training is made of
     #[arg(long, value_enum, default_value = "robust", conflicts_with = "resume")]
-    setting: World,
+    setting: setting::Setting,
     /// Run folder; default runs/METHOD-VEHICLE-seedN
     #[arg(long)]
     out: Option<PathBuf>,

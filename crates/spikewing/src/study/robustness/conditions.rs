@@ -60,15 +60,8 @@ impl Change {
         let vehicle = &mut evaluation.vehicle;
         match self {
             Self::Nothing => {}
-            Self::Mass(factor) => {
-                vehicle.mass_kg *= factor;
-                vehicle.inertia_kg_m2 = vehicle.inertia_kg_m2.map(|j| j * factor);
-                vehicle.inertia_inverse = vehicle.inertia_inverse.map(|inverse| inverse.map(|j| j / factor));
-            }
-            Self::MotorLag(factor) => {
-                vehicle.motor_time_constant_s.rising *= factor;
-                vehicle.motor_time_constant_s.falling *= factor;
-            }
+            Self::Mass(factor) => vehicle.scale_mass(factor),
+            Self::MotorLag(factor) => vehicle.scale_motor_lag(factor),
             Self::Torque(size_n_m) => evaluation.perturbation.torque_n_m = size_n_m,
             Self::RotorThrust(half_width) => evaluation.perturbation.rotor_thrust = half_width,
             Self::Latency(steps) => evaluation.perturbation.action_latency_steps = steps,

@@ -3,7 +3,7 @@
 use spikewing_guide_policy::geometric::Geometric;
 use spikewing_quad::{
     Vehicle,
-    protocol::{Evaluation, Pilot, Summary, WarmStart},
+    protocol::{Evaluation, Summary, WarmStart},
 };
 use spikewing_rl::evaluate::SpikingPilot;
 use spikewing_snn::{Network, policy::Model};
@@ -34,25 +34,15 @@ impl Flyer {
 
     /// Flies an evaluation; `done` is called after every episode.
     pub fn fly(&self, evaluation: &Evaluation, done: impl Fn()) -> Summary {
-        match self {
-            Self::Guide(guide) => all(evaluation, &mut guide.clone(), done),
+        Summary::of(&match self {
+            Self::Guide(guide) => evaluation.run_noting(&mut guide.clone(), done),
             Self::Student(guide, network) => {
                 let student = SpikingPilot::new(network);
-                all(evaluation, &mut WarmStart { guide: guide.clone(), student, steps: WARMUP_STEPS }, done)
+                let mut pilot = WarmStart { guide: guide.clone(), student, steps: WARMUP_STEPS };
+                evaluation.run_noting(&mut pilot, done)
             }
-        }
-    }
-}
-
-fn all(evaluation: &Evaluation, pilot: &mut impl Pilot, done: impl Fn()) -> Summary {
-    let episodes: Vec<_> = (0..evaluation.episodes as u64)
-        .map(|number| {
-            let result = evaluation.episode(pilot, number);
-            done();
-            result
         })
-        .collect();
-    Summary::of(&episodes)
+    }
 }
 
 /// The pilots that know the nominal vehicle: the geometric controller, the learned guide unless `guide` is `geometric`,
