@@ -3,7 +3,7 @@
 //! r = rotor state, f = c0 + c1 r + c2 r² (N, along body z; c of each rotor), T = Σ f + drag, q body to world:
 //!
 //! - ṗ = v,  v̇ = R(q) T / m + F/m − g,  q̇ = ½ q ⊗ (0, ω)
-//! - ω̇ = J⁻¹ (τ − ω × J ω) + J⁻¹ τ_ext,  τ = Σ (y f, −x f, s k f)
+//! - ω̇ = J⁻¹ (τ − ω × J ω) + J⁻¹ τ_ext,  τ = Σ (y f, −x f, s k f) − d ∘ ω
 //! - ṙ = (u − r) / (u ≥ r ? rising : falling)
 //!
 //! Where precision is single, ω̇ = Σ (J⁻¹ arm) f − J⁻¹ (J_z − J_y, J_x − J_z, J_y − J_x) ∘ (ω_y ω_z, ω_z ω_x, ω_x ω_y)
@@ -205,7 +205,7 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
             qy.negate_mul_add(wx, qx.mul_add(wy, qw * wz)) * half,
         ],
         velocity: [lift[0], lift[1], lift[2] - model.gravity],
-        body_rates: angular_acceleration(model, state.body_rates, f, held),
+        body_rates: angular_acceleration::<R, DRAG>(model, state.body_rates, f, held),
         rotors: zip!(held.command, state.rotors, |command, r| {
             let error = command - r;
             let [rising, rising_reciprocal, falling, falling_reciprocal] = model.lag;
@@ -219,14 +219,20 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
 
 /// ω̇, rad/s².
 #[inline(always)]
-fn angular_acceleration<R: Real>(model: &Model<R>, w: [R; 3], f: [R; ROTORS], held: &Held<R>) -> [R; 3] {
+fn angular_acceleration<R: Real, const DRAG: bool>(
+    model: &Model<R>,
+    w: [R; 3],
+    f: [R; ROTORS],
+    held: &Held<R>,
+) -> [R; 3] {
     if R::FOLDED {
         let products = [w[1] * w[2], w[2] * w[0], w[0] * w[1]];
         return array!(|axis| {
             let [a, b, c, d] = model.angular_of_thrust;
             let two = b[axis].mul_add(f[1], a[axis].mul_add(f[0], held.angular_acceleration[axis]));
             let thrust = d[axis].mul_add(f[3], c[axis].mul_add(f[2], two));
-            model.gyroscopic[axis].negate_mul_add(products[axis], thrust)
+            let turning = model.gyroscopic[axis].negate_mul_add(products[axis], thrust);
+            if DRAG { model.angular_damping[axis].negate_mul_add(w[axis], turning) } else { turning }
         });
     }
     let momentum = zip!(model.inertia, w, |j, w| j * w);
@@ -234,6 +240,7 @@ fn angular_acceleration<R: Real>(model: &Model<R>, w: [R; 3], f: [R; ROTORS], he
     array!(|axis| {
         let [a, b, c, d] = model.torque_of_thrust;
         let torque = a[axis] * f[0] + b[axis] * f[1] + c[axis] * f[2] + d[axis] * f[3];
+        let torque = if DRAG { torque - model.drag_angular[axis] * w[axis] } else { torque };
         model.inertia_inverse[axis].mul_add(torque - gyroscopic[axis], held.angular_acceleration[axis])
     })
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Numbers in a [`Model`].
-pub const MODEL: usize = 61;
+pub const MODEL: usize = 67;
 
 /// A vehicle's constants, as the equations want them.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +26,13 @@ pub struct Model<R> {
     pub rotor: [R; 3],
     pub drag_linear: [R; 3],
     pub drag_quadratic: [R; 3],
+    pub drag_angular: [R; 3],
     /// J⁻¹ times `torque_of_thrust`.
     pub angular_of_thrust: [[R; 3]; ROTORS],
     /// J⁻¹ (J_z − J_y, J_x − J_z, J_y − J_x).
     pub gyroscopic: [R; 3],
+    /// J⁻¹ times `drag_angular`.
+    pub angular_damping: [R; 3],
 }
 
 impl<R: Copy> Model<R> {
@@ -57,13 +60,15 @@ impl<R: Copy> Model<R> {
             rotor: [number(37), number(38), number(39)],
             drag_linear: [number(40), number(41), number(42)],
             drag_quadratic: [number(43), number(44), number(45)],
+            drag_angular: [number(46), number(47), number(48)],
             angular_of_thrust: [
-                [number(46), number(47), number(48)],
                 [number(49), number(50), number(51)],
                 [number(52), number(53), number(54)],
                 [number(55), number(56), number(57)],
+                [number(58), number(59), number(60)],
             ],
-            gyroscopic: [number(58), number(59), number(60)],
+            gyroscopic: [number(61), number(62), number(63)],
+            angular_damping: [number(64), number(65), number(66)],
         }
     }
 }
@@ -90,15 +95,17 @@ impl Model<f64> {
             rotor: [low, high, high - low],
             drag_linear: vehicle.drag_linear,
             drag_quadratic: vehicle.drag_quadratic,
+            drag_angular: vehicle.drag_angular,
             angular_of_thrust: torque_of_thrust.map(|arm| zip!(inverse, arm, |a, b| a * b)),
             gyroscopic: zip!(inverse, [jz - jy, jx - jz, jy - jx], |a, b| a * b),
+            angular_damping: zip!(inverse, vehicle.drag_angular, |a, b| a * b),
         }
     }
 
     /// All numbers, in the order of the fields.
     pub fn numbers(&self) -> [f64; MODEL] {
         let mut all = [0.0; MODEL];
-        let fields: [&[f64]; 12] = [
+        let fields: [&[f64]; 14] = [
             &self.mass,
             &[self.gravity],
             &self.inertia,
@@ -109,8 +116,10 @@ impl Model<f64> {
             &self.rotor,
             &self.drag_linear,
             &self.drag_quadratic,
+            &self.drag_angular,
             self.angular_of_thrust.as_flattened(),
             &self.gyroscopic,
+            &self.angular_damping,
         ];
         all.iter_mut().zip(fields.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         all
@@ -119,5 +128,5 @@ impl Model<f64> {
 
 /// Whether air resists.
 pub fn has_drag(vehicle: &Vehicle) -> bool {
-    vehicle.drag_linear != [0.0; 3] || vehicle.drag_quadratic != [0.0; 3]
+    [vehicle.drag_linear, vehicle.drag_quadratic, vehicle.drag_angular] != [[0.0; 3]; 3]
 }

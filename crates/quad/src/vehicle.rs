@@ -66,14 +66,18 @@ pub struct Vehicle {
     /// Quadratic drag in body axes, N/(m/s)².
     #[serde(default)]
     pub drag_quadratic: [f64; 3],
+    /// Angular drag about the body axes, N m/(rad/s).
+    #[serde(default)]
+    pub drag_angular: [f64; 3],
     /// Noise, starts and disturbances with which it is simulated.
     #[serde(default)]
     pub simulation: crate::simulation::Simulation,
 }
 
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("crazyflie", include_str!("../../../params/vehicles/crazyflie.yaml")),
     ("x500", include_str!("../../../params/vehicles/x500.yaml")),
+    ("sih_quadx", include_str!("../../../params/vehicles/sih_quadx.yaml")),
     ("l2f0", include_str!("../../../params/vehicles/l2f0.yaml")),
     ("ltf", include_str!("../../../params/vehicles/ltf.yaml")),
     ("l2f2", include_str!("../../../params/vehicles/l2f2.yaml")),
@@ -142,11 +146,16 @@ impl Vehicle {
         if !ordered {
             return refuse(format!("rotor_range = [{low}, {high}] must be two numbers, the smaller first"));
         }
-        if self.thrust_curve.iter().any(|c| !c.is_finite()) || self.thrust_curve[2] <= 0.0 {
-            return refuse("thrust_curve must be three numbers, the last positive".to_owned());
+        let [c0, c1, c2] = self.thrust_curve;
+        // A parabola that opens upwards may turn near idle, one that opens downwards only beyond full throttle.
+        let rises = c1 + 2.0 * c2 * high > 0.0 && self.thrust_n(low) < self.thrust_n(high);
+        if [c0, c1, c2].iter().any(|c| !c.is_finite()) || !rises {
+            return refuse(format!(
+                "thrust_curve = [{c0}, {c1}, {c2}] must be three numbers by which thrust grows up to rotor_range[1] = {high}"
+            ));
         }
         let numbers = self.rotors.iter().flat_map(|r| r.position_m.into_iter().chain([r.spin]));
-        let drag = self.drag_linear.into_iter().chain(self.drag_quadratic);
+        let drag = self.drag_linear.into_iter().chain(self.drag_quadratic).chain(self.drag_angular);
         if numbers.chain(drag).any(|v| !v.is_finite()) {
             return refuse("rotors and drag must be finite numbers".to_owned());
         }
@@ -187,8 +196,20 @@ impl Vehicle {
     pub fn rotor_for_thrust(&self, thrust_n: f64) -> f64 {
         let [c0, c1, c2] = self.thrust_curve;
         let [low, high] = self.rotor_range;
+        if c2 == 0.0 {
+            return ((thrust_n - c0) / c1).clamp(low, high);
+        }
         let discriminant = (c1 * c1 - 4.0 * c2 * (c0 - thrust_n)).max(0.0);
         ((-c1 + discriminant.sqrt()) / (2.0 * c2)).clamp(low, high)
+    }
+
+    /// Least and largest thrust of one rotor as built, N.
+    pub fn thrust_range_n(&self) -> [f64; 2] {
+        let [_, c1, c2] = self.thrust_curve;
+        let [low, high] = self.rotor_range;
+        // A parabola whose vertex lies inside the range gives its least thrust there, not at idle.
+        let least = if c2 > 0.0 { (-c1 / (2.0 * c2)).clamp(low, high) } else { low };
+        [self.thrust_n(least), self.thrust_n(high)]
     }
 
     /// Rotor state that an action in [−1, 1] commands; beyond, it is clamped.

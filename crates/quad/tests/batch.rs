@@ -177,6 +177,7 @@ fn everything_at_once() -> Vehicle {
     let mut vehicle = Vehicle::find("ltf").unwrap();
     vehicle.drag_linear = [0.01, 0.02, 0.03];
     vehicle.drag_quadratic = [0.002, 0.001, 0.003];
+    vehicle.drag_angular = [1e-7, 2e-7, 3e-7];
     vehicle.rotors[1].thrust_factor = 0.97;
     vehicle.simulation.randomisation = Randomisation {
         mass: 0.1,

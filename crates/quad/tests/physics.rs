@@ -108,6 +108,33 @@ fn drag_acts_in_body_axes() {
 }
 
 #[test]
+fn angular_drag_slows_a_turn_exponentially() {
+    let mut vehicle = odd("drag_angular: [0.004, 0.0, 0.01]\n");
+    vehicle.thrust_curve = [0.0; 3];
+    for (axis, drag) in [(Vector3::x(), 0.004), (Vector3::y(), 0.0), (Vector3::z(), 0.01)] {
+        let mut state = State::rest(&vehicle, Vector3::zeros());
+        state.body_rates = axis * 5.0;
+        for _ in 0..100 {
+            state = step(&vehicle, &state, &[-1.0; 4], &Disturbance::default(), 0.005);
+        }
+        let inertia = axis.dot(&Vector3::from(vehicle.inertia_kg_m2));
+        let expected = axis * 5.0 * (-0.5 * drag / inertia).exp();
+        assert!((state.body_rates - expected).norm() < 1e-9, "{} not {expected}", state.body_rates);
+    }
+}
+
+#[test]
+fn a_straight_thrust_curve_is_thrust_in_proportion_to_the_command() {
+    let vehicle = Vehicle::find("sih_quadx").unwrap();
+    assert!((vehicle.thrust_to_weight() - 20.0 / 9.80665).abs() < 1e-12);
+    assert!((vehicle.hover_rotor() - 9.80665 / 20.0).abs() < 1e-12);
+    for thrust in [0.0, 1.25, 4.0, 5.0] {
+        assert!((vehicle.thrust_n(vehicle.rotor_for_thrust(thrust)) - thrust).abs() < 1e-12);
+    }
+    assert_eq!(vehicle.thrust_range_n(), [0.0, 5.0]);
+}
+
+#[test]
 fn motors_lag_as_an_exponential_with_its_own_constant_each_way() {
     let vehicle = odd("");
     for (from, action, target, lag) in [(0.3, 1.0, 1.5, 0.05), (1.2, -1.0, 0.0, 0.1)] {

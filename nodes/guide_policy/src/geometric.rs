@@ -112,12 +112,7 @@ impl Geometric {
         }));
         // The pseudo-inverse asks nothing of the airframe: an axis that the rotors cannot turn is left alone.
         let allocation = effect.pseudo_inverse(1e-12).unwrap_or_else(|_| Matrix4::zeros());
-        let [low, high] = vehicle.rotor_range;
-        let [_, c1, c2] = vehicle.thrust_curve;
-        // A parabola whose vertex lies inside the range gives its least thrust there, not at idle.
-        let vertex = (-c1 / (2.0 * c2)).clamp(low, high);
-        let thrust_range = [vehicle.thrust_n(vertex), vehicle.thrust_n(high)];
-        Self { vehicle: vehicle.clone(), gains, allocation, thrust_range }
+        Self { vehicle: vehicle.clone(), gains, allocation, thrust_range: vehicle.thrust_range_n() }
     }
 
     /// The controller for a vehicle, with the gains that suit its motors.
@@ -296,7 +291,9 @@ mod tests {
 
     #[test]
     fn it_flies_every_airframe() {
-        for (vehicle, least) in [("crazyflie", 490.0), ("ltf", 350.0), ("l2f2", 480.0), ("x500", 300.0)] {
+        for (vehicle, least) in
+            [("crazyflie", 490.0), ("ltf", 350.0), ("l2f2", 480.0), ("x500", 300.0), ("sih_quadx", 300.0)]
+        {
             let summary = summary(vehicle, Protocol::Paper, 30);
             assert_eq!(summary.completed_share, 1.0, "{vehicle}");
             assert!(summary.return_mean > least, "{vehicle}: {}", summary.return_mean);
@@ -350,7 +347,7 @@ mod tests {
 
     #[test]
     fn at_the_setpoint_it_commands_hover() {
-        for name in ["crazyflie", "ltf", "x500"] {
+        for name in ["crazyflie", "ltf", "x500", "sih_quadx"] {
             let vehicle = Vehicle::find(name).unwrap();
             let state = State::hover(&vehicle, Vector3::zeros());
             for motor in Geometric::for_vehicle(&vehicle).command(&state.observation(&Vector3::zeros())) {
