@@ -5,6 +5,7 @@ pub mod args;
 pub mod codec;
 pub mod dds;
 mod host;
+pub mod instance;
 pub mod launch;
 pub mod local;
 pub mod node;

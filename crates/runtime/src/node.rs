@@ -287,4 +287,6 @@ pub struct Context<'a> {
     pub name: &'a str,
     /// Namespace, e.g. `/` or `/drone_0`.
     pub namespace: &'a str,
+    /// Which start of the node this is: see [`crate::instance`].
+    pub instance: u64,
 }

@@ -1,6 +1,6 @@
 //! How one node is started: its name, namespace, remappings and parameters.
 
-use crate::parameter::Parameters;
+use crate::{instance, node::Context, parameter::Parameters};
 
 /// What the command line or a launch file says about one node.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,16 @@ impl NodeOptions {
             namespace: "/".to_owned(),
             parameters: Parameters::defaults((kind.declare)()),
             ..Self::default()
+        }
+    }
+
+    /// What a node is built from in a run that has to repeat: every start is the first.
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            parameters: &self.parameters,
+            name: &self.name,
+            namespace: &self.namespace,
+            instance: instance::FIRST,
         }
     }
 

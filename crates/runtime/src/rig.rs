@@ -32,8 +32,8 @@ use crate::{
     NodeKind, NodeOptions, Span, Time,
     local::START,
     node::{
-        BuildError, CallId, Context, Effect, Finish, Job, JobResult, Node, Outbox, Received, Request,
-        Response, Shutdown,
+        BuildError, CallId, Effect, Finish, Job, JobResult, Node, Outbox, Received, Request, Response,
+        Shutdown,
     },
     parameter::Value,
     port::{Interface, Timer},
@@ -68,9 +68,7 @@ impl Rig {
         for (name, value) in settings {
             options.parameters.set(name, value.clone())?;
         }
-        let context =
-            Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
-        Ok(Self::of((kind.build)(&context)?))
+        Ok(Self::of((kind.build)(&options.context())?))
     }
 
     /// A core, started.

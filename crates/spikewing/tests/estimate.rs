@@ -13,7 +13,7 @@ use spikewing_quad::State;
 use spikewing_runtime::{
     Node, Outbox, Received, Time,
     local::Composition,
-    node::{Context, Request, Shutdown},
+    node::{Request, Shutdown},
     parameter::Value,
     port::Interface,
 };
@@ -71,12 +71,7 @@ fn the_estimate_beats_the_measurements() {
     for kind in NODES.into_iter().filter(|kind| ALL[..6].contains(&kind.name)) {
         let options = options(kind, "hover.yaml", &settings);
         if kind.name == "simulator" {
-            let context = Context {
-                parameters: &options.parameters,
-                name: &options.name,
-                namespace: &options.namespace,
-            };
-            let told = Told { inner: Simulator::new(&context).unwrap(), truth: Arc::clone(&truth) };
+            let told = Told { inner: Simulator::new(&options.context()).unwrap(), truth: Arc::clone(&truth) };
             composition.add_node(Box::new(told), &options).unwrap();
         } else {
             composition.add(kind, &options).unwrap();

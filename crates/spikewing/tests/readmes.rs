@@ -6,7 +6,7 @@
 
 use std::{fs, path::Path};
 
-use spikewing_runtime::{Context, NodeKind, NodeOptions, args::markdown_table};
+use spikewing_runtime::{NodeKind, NodeOptions, args::markdown_table};
 
 const NODES: [&NodeKind; 7] = [
     &spikewing_simulator::NODE,
@@ -53,9 +53,7 @@ fn readmes_name_every_topic_and_service_and_no_other() {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nodes").join(kind.name).join("README.md");
         let text = fs::read_to_string(&path).unwrap();
         let options = NodeOptions::of(kind);
-        let context =
-            Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
-        let interface = (kind.build)(&context).unwrap().interface();
+        let interface = (kind.build)(&options.context()).unwrap().interface();
         let covers = |entry: &str, name: &str| {
             entry == name || entry.strip_suffix('*').is_some_and(|start| name.starts_with(start))
         };

@@ -103,6 +103,7 @@ pub struct GuidePolicy {
     last_applied: Option<Time>,
     dropped: u64,
     shutdown_since: Option<Time>,
+    instance: u64,
 }
 
 impl GuidePolicy {
@@ -132,6 +133,7 @@ impl GuidePolicy {
             last_applied: None,
             dropped: 0,
             shutdown_since: None,
+            instance: context.instance,
         })
     }
 
@@ -186,6 +188,7 @@ impl GuidePolicy {
                 policy_version: 0,
                 odometry_stamp: m.header.stamp.clone(),
                 warmth: 1.0,
+                instance: self.instance,
             },
         );
     }

@@ -8,9 +8,7 @@ use spikewing_msgs::{
     ros_gz_interfaces::SetEntityPose_Request,
 };
 use spikewing_px4_bridge::px4;
-use spikewing_runtime::{
-    Context, Node, NodeOptions, Outbox, Received, Span, Time, node::Request, parameter::Value,
-};
+use spikewing_runtime::{Node, NodeOptions, Outbox, Received, Span, Time, node::Request, parameter::Value};
 use spikewing_simulator::{NODE, Simulator};
 
 struct Rig {
@@ -25,9 +23,7 @@ impl Rig {
         for (name, value) in parameters {
             options.parameters.set(name, value.clone()).map_err(|e| e.to_string())?;
         }
-        let context =
-            Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
-        let node = Simulator::new(&context).map_err(|e| e.to_string())?;
+        let node = Simulator::new(&options.context()).map_err(|e| e.to_string())?;
         Ok(Self { node, out: Outbox::new(), now: Time::from_nanoseconds(1_000_000_000) })
     }
 

@@ -90,6 +90,7 @@ pub struct SnnPolicy {
     missed_ticks: u64,
     dropped: u64,
     shutdown_since: Option<Time>,
+    instance: u64,
 }
 
 impl SnnPolicy {
@@ -127,6 +128,7 @@ impl SnnPolicy {
             missed_ticks: 0,
             dropped: 0,
             shutdown_since: None,
+            instance: context.instance,
         })
     }
 
@@ -177,6 +179,7 @@ impl SnnPolicy {
                 policy_version: self.active.version,
                 odometry_stamp: stamp.to_msg(),
                 warmth: warmth.min(1.0),
+                instance: self.instance,
             },
         );
         self.ticks += 1;

@@ -119,6 +119,7 @@ impl Supervisor {
                 step: self.episode.map_or(0, |e| e.step),
                 envelope_violations: self.violations,
                 takeovers: self.takeovers,
+                ..Default::default()
             },
         );
     }

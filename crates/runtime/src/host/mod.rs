@@ -22,7 +22,7 @@ use std::{
 use spikewing_msgs::{AnyMessage, Message, rosgraph_msgs};
 
 use crate::{
-    NodeKind, NodeOptions,
+    NodeKind, NodeOptions, instance,
     local::{chain, panic_message},
     node::{CallId, Context, Effect, Finish, JobResult, Node, Outbox, Received, Request, Response, Shutdown},
     rosout,
@@ -125,8 +125,7 @@ pub trait Wire {
 
 /// Builds a node of this kind.
 pub fn build(kind: &NodeKind, options: &NodeOptions) -> Result<Box<dyn Node>, HostError> {
-    let context =
-        Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
+    let context = Context { instance: instance::of_this_start(), ..options.context() };
     let failed = |reason| HostError::Build { node: options.full_name(), reason };
     catch_unwind(AssertUnwindSafe(|| (kind.build)(&context)))
         .map_err(|panic| failed(panic_message(panic.as_ref())))?

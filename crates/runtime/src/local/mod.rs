@@ -29,7 +29,7 @@ use spikewing_msgs::AnyMessage;
 use self::run::Run;
 use crate::{
     NodeKind,
-    node::{Context, Node},
+    node::Node,
     options::NodeOptions,
     time::{Span, Time},
 };
@@ -112,9 +112,7 @@ impl<'a> Composition<'a> {
     /// # Errors
     /// When the node refuses its parameters, or does not fit to the others.
     pub fn add(&mut self, kind: &NodeKind, options: &NodeOptions) -> Result<(), LocalError> {
-        let context =
-            Context { parameters: &options.parameters, name: &options.name, namespace: &options.namespace };
-        let node = (kind.build)(&context)
+        let node = (kind.build)(&options.context())
             .map_err(|e| LocalError::Build { node: options.full_name(), reason: chain(e.as_ref()) })?;
         self.add_node(node, options)
     }

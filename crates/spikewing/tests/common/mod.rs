@@ -12,7 +12,7 @@ use spikewing_msgs::AnyMessage;
 use spikewing_runtime::{
     Node, NodeKind, NodeOptions, Outbox, Received, Span, Time, args,
     local::{Composition, Report},
-    node::{Context, Effect, JobResult, Request, Response, Shutdown},
+    node::{Effect, JobResult, Request, Response, Shutdown},
     parameter::Value,
     port::Interface,
 };
@@ -119,12 +119,7 @@ pub fn compose<'a>(
         match deaths.iter().find(|(name, _)| *name == kind.name) {
             None => composition.add(kind, &options).unwrap(),
             Some((_, at_s)) => {
-                let context = Context {
-                    parameters: &options.parameters,
-                    name: &options.name,
-                    namespace: &options.namespace,
-                };
-                let inner = (kind.build)(&context).unwrap();
+                let inner = (kind.build)(&options.context()).unwrap();
                 let dies_at = Time::ZERO + Span::from_seconds(*at_s);
                 composition.add_node(Box::new(Mortal { inner, dies_at }), &options).unwrap();
             }
