@@ -221,6 +221,7 @@ impl Bridge {
                 preflight_ok: self.preflight_ok,
                 landed: self.landed,
                 message: self.offboard.message().to_owned(),
+                ..Default::default()
             },
         );
     }

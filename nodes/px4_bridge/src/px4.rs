@@ -37,6 +37,10 @@ pub const OFFBOARD_CONTROL_MODE: &str = "/fmu/in/offboard_control_mode";
 pub const VEHICLE_COMMAND: &str = "/fmu/in/vehicle_command";
 /// Motor setpoints.
 pub const ACTUATOR_MOTORS: &str = "/fmu/in/actuator_motors";
+/// Thrust along the body axes: what PX4's land detector takes for the throttle.
+pub const THRUST_SETPOINT: &str = "/fmu/in/vehicle_thrust_setpoint";
+/// Torque about the body axes.
+pub const TORQUE_SETPOINT: &str = "/fmu/in/vehicle_torque_setpoint";
 /// State estimate.
 pub const VEHICLE_ODOMETRY: &str = "/fmu/out/vehicle_odometry";
 /// Gyro and accelerometer.
