@@ -42,6 +42,8 @@ pub struct DdsWire {
     matches: Matches,
     mapping: ServiceMapping,
     last_news: Instant,
+    participant: DomainParticipant,
+    lost: Option<String>,
     arrived: Vec<(Timestamp, Item<Reply>)>,
     _node_info: Writer,
     _factory: Factory,
@@ -105,6 +107,8 @@ impl DdsWire {
             matches,
             mapping: config.mapping,
             last_news: Instant::now(),
+            participant: participant.clone(),
+            lost: None,
             arrived: Vec::new(),
             _node_info: node_info,
             _factory: factory,
@@ -211,7 +215,14 @@ impl Wire for DdsWire {
         if !idle || now.duration_since(self.last_news) >= NEWS {
             self.last_news = now;
             self.matches.update();
+            self.lost = self.participant.ended_thread().map(|thread| {
+                format!("{thread} of the DDS transport has ended; the node must be started again")
+            });
         }
         (!idle).then_some(RETRY)
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.lost.clone()
     }
 }
