@@ -2,6 +2,7 @@
 //! as before. It stops the whole test process, so it is alone in this file.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a failed test should say where")]
 
 mod toy;
 
