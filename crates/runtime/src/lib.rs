@@ -28,6 +28,6 @@ pub mod time;
 
 pub use node::{Context, Node, NodeKind, Outbox, Received};
 pub use options::NodeOptions;
-pub use parameter::{Declaration, Parameters};
+pub use parameter::{Declaration, Parameter, Parameters};
 pub use process::main;
 pub use time::{Span, Time};

@@ -1,6 +1,10 @@
 //! Parameters: declared once with type, default, range, unit and description; checked by name.
 
+mod typed;
+
 use std::{collections::BTreeMap, fmt};
+
+pub use typed::{Parameter, Whole};
 
 /// The value of a parameter.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +67,7 @@ pub enum Constraint {
     /// Numbers (each element of a list) from the first to the second, both included.
     Range(f64, f64),
     /// One of these texts.
-    Choice(&'static [&'static str]),
+    Choice(Vec<&'static str>),
 }
 
 /// One declared parameter.
@@ -121,7 +125,7 @@ impl Declaration {
     /// One text of several.
     pub fn choice(name: &'static str, default: &str, of: &'static [&'static str]) -> Self {
         let mut declaration = Self::text(name, default);
-        declaration.constraint = Constraint::Choice(of);
+        declaration.constraint = Constraint::Choice(of.to_vec());
         declaration
     }
 
@@ -339,7 +343,7 @@ impl Parameters {
         ParameterError::Unknown { name: name.to_owned(), nearest }
     }
 
-    fn get(&self, name: &str) -> Result<&Value, ParameterError> {
+    fn value(&self, name: &str) -> Result<&Value, ParameterError> {
         self.values.get(name).ok_or_else(|| self.unknown(name))
     }
 
@@ -349,7 +353,7 @@ impl Parameters {
 
     /// A real number.
     pub fn float(&self, name: &str) -> Result<f64, ParameterError> {
-        match self.get(name)? {
+        match self.value(name)? {
             Value::Float(v) => Ok(*v),
             other => Err(Self::mistyped(name, "a number", other)),
         }
@@ -357,7 +361,7 @@ impl Parameters {
 
     /// A whole number.
     pub fn integer(&self, name: &str) -> Result<i64, ParameterError> {
-        match self.get(name)? {
+        match self.value(name)? {
             Value::Integer(v) => Ok(*v),
             other => Err(Self::mistyped(name, "a whole number", other)),
         }
@@ -377,7 +381,7 @@ impl Parameters {
 
     /// A boolean.
     pub fn boolean(&self, name: &str) -> Result<bool, ParameterError> {
-        match self.get(name)? {
+        match self.value(name)? {
             Value::Bool(v) => Ok(*v),
             other => Err(Self::mistyped(name, "a boolean", other)),
         }
@@ -385,7 +389,7 @@ impl Parameters {
 
     /// A text.
     pub fn text(&self, name: &str) -> Result<&str, ParameterError> {
-        match self.get(name)? {
+        match self.value(name)? {
             Value::Text(v) => Ok(v),
             other => Err(Self::mistyped(name, "a text", other)),
         }
@@ -393,7 +397,7 @@ impl Parameters {
 
     /// A list of numbers.
     pub fn floats(&self, name: &str) -> Result<&[f64], ParameterError> {
-        match self.get(name)? {
+        match self.value(name)? {
             Value::Floats(v) => Ok(v),
             other => Err(Self::mistyped(name, "a list of numbers", other)),
         }
@@ -411,7 +415,7 @@ impl Parameters {
 
     /// A list of texts.
     pub fn texts(&self, name: &str) -> Result<&[String], ParameterError> {
-        match self.get(name)? {
+        match self.value(name)? {
             Value::Texts(v) => Ok(v),
             other => Err(Self::mistyped(name, "a list of texts", other)),
         }

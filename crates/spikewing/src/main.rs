@@ -5,13 +5,13 @@ mod eval;
 mod launch;
 mod policy;
 mod progress;
-mod registry;
 mod study;
 mod train;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use spikewing::registry;
 
 /// Any error, for a person to read.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

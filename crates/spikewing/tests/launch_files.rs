@@ -7,22 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use spikewing::registry::NODES;
 use spikewing_runtime::{
-    NodeKind, NodeOptions,
+    NodeOptions,
     args::{self, Setting},
     launch::{self, Launch},
     parameter_file,
 };
-
-const NODES: [&NodeKind; 7] = [
-    &spikewing_simulator::NODE,
-    &spikewing_px4_bridge::NODE,
-    &spikewing_state_estimator::NODE,
-    &spikewing_guide_policy::NODE,
-    &spikewing_snn_policy::NODE,
-    &spikewing_supervisor::NODE,
-    &spikewing_online_learner::NODE,
-];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

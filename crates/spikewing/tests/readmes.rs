@@ -6,17 +6,8 @@
 
 use std::{fs, path::Path};
 
-use spikewing_runtime::{NodeKind, NodeOptions, args::markdown_table};
-
-const NODES: [&NodeKind; 7] = [
-    &spikewing_simulator::NODE,
-    &spikewing_px4_bridge::NODE,
-    &spikewing_state_estimator::NODE,
-    &spikewing_guide_policy::NODE,
-    &spikewing_snn_policy::NODE,
-    &spikewing_supervisor::NODE,
-    &spikewing_online_learner::NODE,
-];
+use spikewing::registry::NODES;
+use spikewing_runtime::{NodeOptions, args::markdown_table};
 
 #[test]
 fn readmes_have_the_declared_parameters() {

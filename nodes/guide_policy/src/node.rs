@@ -4,8 +4,9 @@ use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use spikewing_msgs::{AnyMessage, geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header};
 use spikewing_quad::{Observation, State, Vehicle, protocol::Pilot};
 use spikewing_runtime::{
-    Context, Declaration, Node, Outbox, Received, Span, Time,
+    Context, Node, Outbox, Received, Span, Time,
     node::{BuildError, Job, JobResult, Request, Shutdown},
+    parameters,
     port::{Input, Interface, Output, Qos, Server},
 };
 use spikewing_snn::{
@@ -32,22 +33,30 @@ const MLP_REACH_M: f64 = 0.4;
 const SHUTDOWN_LIMIT: Span = Span::from_millis(20_000);
 const SHUTDOWN_QUIET: Span = Span::from_millis(300);
 
-/// The declared parameters.
-pub fn declare() -> Vec<Declaration> {
-    vec![
-        Declaration::choice("controller", "geometric", &["geometric", "mlp"]).describe(
-            "The guide: a geometric controller that needs no training, or a learned privileged network.",
-        ),
-        Declaration::text("policy_file", "")
-            .describe("Policy of kind mlp (.safetensors), for `controller: mlp`."),
-        Declaration::text("vehicle", "crazyflie").describe(
-            "Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file.",
-        ),
-        Declaration::floats("setpoint", &[0.0, 0.0, 1.0])
-            .range(-1000.0, 1000.0)
-            .unit("m")
-            .describe("Setpoint until one arrives on the topic."),
-    ]
+parameters! {
+    const CONTROLLER: Parameter<ControllerKind> = Parameter::choice(
+        "controller",
+        "geometric",
+        &[("geometric", ControllerKind::Geometric), ("mlp", ControllerKind::Mlp)],
+    )
+    .about("The guide: a geometric controller that needs no training, or a learned privileged network.");
+    const POLICY_FILE: Parameter<String> = Parameter::text("policy_file", "")
+        .about("Policy of kind mlp (.safetensors), for `controller: mlp`.");
+    const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
+        .about("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file.");
+    const START_SETPOINT: Parameter<[f64; 3]> = Parameter::vector("setpoint", &[0.0, 0.0, 1.0])
+        .range(-1000.0, 1000.0)
+        .unit("m")
+        .about("Setpoint until one arrives on the topic.");
+}
+
+/// Which controller guides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControllerKind {
+    /// The classical one.
+    Geometric,
+    /// A learned network.
+    Mlp,
 }
 
 /// What computes the guide's command.
@@ -113,20 +122,20 @@ impl GuidePolicy {
     /// When vehicle or policy file are refused.
     pub fn new(context: &Context<'_>) -> Result<Self, BuildError> {
         let p = context.parameters;
-        let vehicle = Vehicle::find(p.text("vehicle")?)?;
-        let controller = match (p.text("controller")?, p.text("policy_file")?) {
-            ("mlp", "") => {
+        let vehicle = Vehicle::find(&p.get(&VEHICLE)?)?;
+        let controller = match (p.get(&CONTROLLER)?, p.get(&POLICY_FILE)?.as_str()) {
+            (ControllerKind::Mlp, "") => {
                 return Err("controller `mlp` needs a policy_file; or use controller `geometric`".into());
             }
-            ("mlp", path) => Controller::Mlp(load(path, &vehicle.name)?),
-            _ => Controller::Geometric,
+            (ControllerKind::Mlp, path) => Controller::Mlp(load(path, &vehicle.name)?),
+            (ControllerKind::Geometric, _) => Controller::Geometric,
         };
         Ok(Self {
             geometric: Geometric::for_vehicle(&vehicle),
             controller,
             history: History::filled(vehicle.hover_action() as f32),
             vehicle,
-            setpoint: Vector3::from(p.array("setpoint")?),
+            setpoint: Vector3::from(p.get(&START_SETPOINT)?),
             overriding: None,
             loading: false,
             last_odometry: None,

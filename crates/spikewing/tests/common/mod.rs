@@ -8,6 +8,7 @@
 
 use std::{path::Path, sync::atomic::AtomicBool};
 
+pub use spikewing::registry::NODES;
 use spikewing_msgs::AnyMessage;
 use spikewing_runtime::{
     Node, NodeKind, NodeOptions, Outbox, Received, Span, Time, args,
@@ -16,16 +17,6 @@ use spikewing_runtime::{
     parameter::Value,
     port::Interface,
 };
-
-pub const NODES: [&NodeKind; 7] = [
-    &spikewing_simulator::NODE,
-    &spikewing_px4_bridge::NODE,
-    &spikewing_state_estimator::NODE,
-    &spikewing_guide_policy::NODE,
-    &spikewing_snn_policy::NODE,
-    &spikewing_supervisor::NODE,
-    &spikewing_online_learner::NODE,
-];
 
 /// Parameters of a test: node, name, value.
 pub type Settings<'a> = &'a [(&'a str, &'a str, Value)];

@@ -1,0 +1,3 @@
+//! What the `spikewing` program and its tests share: the list of nodes.
+
+pub mod registry;
