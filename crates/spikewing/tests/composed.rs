@@ -41,8 +41,10 @@ fn train(seed: i64) -> BTreeMap<String, Vec<u8>> {
     std::fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        // Event files carry the wall clock.
-        .filter(|path| !path.to_string_lossy().contains("tfevents"))
+        // Event files carry the wall clock, and every run has a key of its own.
+        .filter(|path| {
+            !["tfevents", "learner.key", "learner.pub"].iter().any(|n| path.to_string_lossy().contains(n))
+        })
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap()))
         .collect()
 }

@@ -11,7 +11,7 @@ use spikewing_runtime::{
 };
 use spikewing_snn::{
     Mlp,
-    policy::{Model, Policy, Requirements},
+    policy::{Model, Policy, PublicKey, Requirements, sha256},
 };
 
 use crate::{geometric::Geometric, history::History};
@@ -44,6 +44,12 @@ parameters! {
         .about("Policy of kind mlp (.safetensors), for `controller: mlp`.");
     const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
         .about("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file.");
+    const CONTROL_RATE: Parameter<f64> = Parameter::float("control_rate_hz", 100.0)
+        .range(10.0, 1000.0)
+        .unit("Hz")
+        .about("Control rate: that of the odometry, and the one a policy must be made for.");
+    const TRUSTED_KEYS: Parameter<Vec<String>> = Parameter::texts("trusted_keys", &[])
+        .about("Public ed25519 keys (hexadecimal); if any, only policies that one of them signed are taken.");
     const START_SETPOINT: Parameter<[f64; 3]> = Parameter::vector("setpoint", &[0.0, 0.0, 1.0])
         .range(-1000.0, 1000.0)
         .unit("m")
@@ -103,7 +109,8 @@ impl Pilot for MlpPilot {
 pub struct GuidePolicy {
     geometric: Geometric,
     controller: Controller,
-    vehicle: Vehicle,
+    /// What a policy must be.
+    requirements: Requirements,
     history: History,
     setpoint: Vector3<f64>,
     overriding: Option<(Time, Vector3<f64>)>,
@@ -123,18 +130,28 @@ impl GuidePolicy {
     pub fn new(context: &Context<'_>) -> Result<Self, BuildError> {
         let p = context.parameters;
         let vehicle = Vehicle::find(&p.get(&VEHICLE)?)?;
+        let requirements = Requirements {
+            vehicle: Some(vehicle.name.clone()),
+            control_rate_hz: Some(p.get(&CONTROL_RATE)?),
+            trusted_keys: p
+                .get(&TRUSTED_KEYS)?
+                .iter()
+                .map(|k| PublicKey::from_hex(k))
+                .collect::<Result<Vec<_>, _>>()?,
+            ..Requirements::guide()
+        };
         let controller = match (p.get(&CONTROLLER)?, p.get(&POLICY_FILE)?.as_str()) {
             (ControllerKind::Mlp, "") => {
                 return Err("controller `mlp` needs a policy_file; or use controller `geometric`".into());
             }
-            (ControllerKind::Mlp, path) => Controller::Mlp(load(path, &vehicle.name)?),
+            (ControllerKind::Mlp, path) => Controller::Mlp(load(path, &requirements)?),
             (ControllerKind::Geometric, _) => Controller::Geometric,
         };
         Ok(Self {
             geometric: Geometric::for_vehicle(&vehicle),
             controller,
             history: History::filled(vehicle.hover_action() as f32),
-            vehicle,
+            requirements,
             setpoint: Vector3::from(p.get(&START_SETPOINT)?),
             overriding: None,
             loading: false,
@@ -217,11 +234,11 @@ impl GuidePolicy {
             };
         }
         self.loading = true;
-        let (path, vehicle) = (path.to_owned(), self.vehicle.name.clone());
+        let (path, requirements) = (path.to_owned(), self.requirements.clone());
         out.spawn(Job {
             name: LOAD_JOB,
             simulated_duration: Span::from_millis(20),
-            work: Box::new(move || Box::new(load(&path, &vehicle).map_err(|e| e.to_string()))),
+            work: Box::new(move || Box::new(load(&path, &requirements).map_err(|e| e.to_string()))),
         });
         sw::LoadPolicy_Response {
             success: true,
@@ -230,12 +247,13 @@ impl GuidePolicy {
     }
 }
 
-/// Loads and verifies a privileged network.
-fn load(path: &str, vehicle: &str) -> Result<Box<Mlp>, BuildError> {
-    let policy = Policy::load(path.as_ref())?;
-    policy
-        .verify(&Requirements { vehicle: Some(vehicle.to_owned()), ..Requirements::guide() })
-        .map_err(|e| format!("policy_file {path}: {e}"))?;
+/// Loads a privileged network and verifies it as a student's is: size, format, shapes, finite values, observation, vehicle,
+/// rate, self-test, and the signature when keys are set. The log says which file flies, by its sha256.
+fn load(path: &str, requirements: &Requirements) -> Result<Box<Mlp>, BuildError> {
+    let bytes = Policy::read(path.as_ref())?;
+    let policy =
+        Policy::from_bytes_verified(&bytes, requirements).map_err(|e| format!("policy_file {path}: {e}"))?;
+    tracing::info!(sha256 = sha256(&bytes), "the guide's policy is verified: {path}");
     match policy.model() {
         Model::Mlp(mlp) => Ok(Box::new(mlp.clone())),
         Model::Spiking(_) => Err(format!("policy_file {path}: a spiking policy cannot guide").into()),

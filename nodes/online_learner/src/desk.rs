@@ -9,6 +9,7 @@ use std::{
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use spikewing_guide_policy::geometric::Geometric;
 use spikewing_quad::{Vehicle, protocol::Evaluation};
 use spikewing_rl::{
@@ -16,10 +17,12 @@ use spikewing_rl::{
     metrics::{self, Metrics},
     replay::{Episode, Step},
 };
-use spikewing_snn::policy::{Metadata, Policy};
+use spikewing_snn::policy::{Announcement, LAST_VERSION, Metadata, Policy, SecretKey};
 
 use crate::settings::Settings;
 
+/// Versions by which somebody's word raises the next one at most.
+const LARGEST_JUMP: u64 = 1_000_000;
 /// Episodes over which the mean return goes.
 const WINDOW: usize = 20;
 /// Columns of the metrics.
@@ -80,6 +83,10 @@ pub struct Publication {
     pub version: u64,
     pub parent: u64,
     pub bytes: Vec<u8>,
+    /// Of the bytes.
+    pub sha256: [u8; 32],
+    /// By the learner's key; empty without one.
+    pub signature: Vec<u8>,
     pub return_estimate: f64,
 }
 
@@ -101,6 +108,7 @@ pub struct Desk {
     pub progress: Progress,
     metrics: Option<Metrics>,
     run_dir: Option<PathBuf>,
+    key: Option<SecretKey>,
     vehicle: String,
     /// Says how the run can be made again; not where it was, so that equal runs make equal files.
     run_name: String,
@@ -166,9 +174,17 @@ impl Desk {
             }
             None => None,
         };
+        let key = settings.key_file.as_deref().map(SecretKey::load_or_create).transpose()?;
+        match &key {
+            Some(key) => tracing::info!(public_key = %key.public(), "updates are signed"),
+            None => tracing::warn!(
+                "updates are not signed, for want of a key_file or a run_dir: students take them with `updates: any` alone"
+            ),
+        }
         Ok(Self {
             trainer,
             progress,
+            key,
             metrics,
             run_dir: settings.run_dir.clone(),
             run_name: format!("{:?}-{}-seed{}", settings.config.method, settings.vehicle, settings.seed)
@@ -336,13 +352,25 @@ impl Desk {
         Policy::spiking(self.trainer.policy().clone(), metadata).map_err(|e| e.to_string())
     }
 
+    /// A student flies this version: what is published must be above it. Whoever says so may be anybody, so that a step is
+    /// bounded; a student that really flies a version far above says so again and again.
+    pub fn heard_of(&mut self, version: u64) {
+        let own = self.progress.policy_version;
+        self.progress.policy_version =
+            own.max(version.min(own.saturating_add(LARGEST_JUMP)).min(LAST_VERSION - 1));
+    }
+
     /// The policy as it is, for whoever starts after it was learned.
     pub fn publication(&mut self) -> Result<Publication, String> {
         let bytes = self.policy()?.to_bytes();
         let parent = self.progress.policy_version;
-        self.progress.policy_version += 1;
+        let version = parent.saturating_add(1);
+        self.progress.policy_version = version;
+        let sha256 = Sha256::digest(&bytes).into();
+        let announcement = Announcement { version, parent_version: parent, sha256 };
+        let signature = self.key.as_ref().map_or(Vec::new(), |key| announcement.sign(key).to_vec());
         let return_estimate = self.progress.evaluation_return.unwrap_or(f64::NAN);
-        Ok(Publication { version: parent + 1, parent, bytes, return_estimate })
+        Ok(Publication { version, parent, bytes, sha256, signature, return_estimate })
     }
 
     /// Writes a checkpoint, the latest policy, and the best one if this is it.

@@ -12,6 +12,8 @@ use spikewing_runtime::{
     port::{Input, Interface, Output, Qos, Server},
 };
 
+use spikewing_snn::policy::hex;
+
 use crate::{
     desk::{Assignment, Desk, Outcome, Publication, Record, mean},
     settings::Settings,
@@ -129,7 +131,7 @@ impl OnlineLearner {
         }
         let Some(mut desk) = self.desk.take() else { return };
         let updates = if learn { per_job } else { 0 };
-        desk.progress.policy_version = desk.progress.policy_version.max(self.flying_version);
+        desk.heard_of(std::mem::take(&mut self.flying_version));
         if !free_running {
             self.budget -= updates as f64;
         }
@@ -231,17 +233,12 @@ fn publish_policy(now: Time, publication: Publication, out: &mut Outbox) {
             version: publication.version,
             parent_version: publication.parent,
             format: "safetensors".into(),
-            sha256: sha256(&publication.bytes),
+            sha256: hex(&publication.sha256),
             data: publication.bytes,
-            signature: Vec::new(),
+            signature: publication.signature,
             return_estimate: publication.return_estimate as f32,
         },
     );
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl Node for OnlineLearner {

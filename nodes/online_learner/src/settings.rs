@@ -18,12 +18,17 @@ const SURROGATE_NAMES: [&str; 4] = ["fast_sigmoid", "arctan", "sigmoid", "triang
 const SURROGATES: [Surrogate; 4] =
     [Surrogate::FastSigmoid, Surrogate::ArcTan, Surrogate::Sigmoid, Surrogate::Triangular];
 
+/// Name of the secret key in a run folder; the public one beside it ends in `.pub`.
+const KEY_FILE: &str = "learner.key";
+
 /// Parameters as the learner uses them.
 pub struct Settings {
     pub config: Config,
     pub seed: u64,
     pub vehicle: String,
     pub run_dir: Option<PathBuf>,
+    /// Secret key that signs updates; none: they are not signed.
+    pub key_file: Option<PathBuf>,
     pub resume: bool,
     pub start_from: Option<PathBuf>,
     pub updates_per_job: u64,
@@ -62,6 +67,7 @@ pub fn declare() -> Vec<Declaration> {
         Declaration::integer("seed", 1).range(0.0, 1e15).describe("Seed of weights, sampling and smoothing noise."),
         Declaration::text("vehicle", "crazyflie").describe("Vehicle that the policies are made for."),
         Declaration::text("run_dir", "").describe("Folder for checkpoints, metrics and the best policy; empty: none are written."),
+        Declaration::text("key_file", "").describe("Secret key that signs updates (ed25519); it is made if it is not there, for its owner alone, with the public key beside it, ending in .pub, which students are given as learner_key_file. Empty: learner.key in the run folder; without a run folder updates are not signed."),
         Declaration::boolean("resume", true).describe("Go on from the newest whole checkpoint in the run folder, if there is one."),
         Declaration::text("start_from", "").describe("Policy whose weights training starts from; empty: random weights."),
         int("updates_per_job", 10).range(1.0, 10_000.0).unit("updates").describe("Updates that are made in one go on the learner's thread."),
@@ -216,11 +222,14 @@ impl Settings {
         if !config.method.reinforces() && !config.clones() {
             return Err("method bc with bc.enabled = false has nothing to learn from".into());
         }
+        let run_dir = path("run_dir")?;
+        let key_file = path("key_file")?.or_else(|| run_dir.as_ref().map(|dir| dir.join(KEY_FILE)));
         Ok(Self {
             config,
+            key_file,
             seed: count("seed")?,
             vehicle: p.text("vehicle")?.to_owned(),
-            run_dir: path("run_dir")?,
+            run_dir,
             resume: p.boolean("resume")?,
             start_from: path("start_from")?,
             updates_per_job: count("updates_per_job")?,

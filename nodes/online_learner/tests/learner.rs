@@ -15,7 +15,7 @@ use spikewing_runtime::{
     parameter::Value,
     rig::Rig,
 };
-use spikewing_snn::policy::Policy;
+use spikewing_snn::policy::{Announcement, Policy, PublicKey, sha256_of_hex};
 
 /// Records of an episode, its last one included. A quarter of an update for each makes ten updates, a job, exactly.
 const RECORDS: u32 = 40;
@@ -194,6 +194,51 @@ fn what_is_published_is_above_what_flies() {
     rig.message("policy/status", flies(3, 0));
     fly(&mut rig, 1..2);
     assert_eq!(updates(&rig)[1].version, 512);
+}
+
+#[test]
+fn nobodys_word_stops_the_count() {
+    let mut rig = learner(&[]).unwrap();
+    for episode in 0..3 {
+        let latched =
+            sw::PolicyStatus { active_version: u64::MAX, shadow_version: u64::MAX, ..Default::default() };
+        rig.message("policy/status", latched);
+        fly(&mut rig, episode..episode + 1);
+    }
+    let versions: Vec<u64> = updates(&rig).iter().map(|u| u.version).collect();
+    assert!(versions.windows(2).all(|w| w[0] < w[1]), "{versions:?}");
+    assert!(versions[2] < 10_000_000, "{versions:?}");
+}
+
+#[test]
+fn its_updates_are_signed_by_a_key_that_a_restart_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let signed = |rig: &Rig| {
+        let public = PublicKey::load(&dir.path().join("learner.pub")).unwrap();
+        for u in updates(rig) {
+            let announcement = Announcement {
+                version: u.version,
+                parent_version: u.parent_version,
+                sha256: sha256_of_hex(&u.sha256).unwrap(),
+            };
+            assert_eq!(announcement.verify(&u.signature, &[public]).unwrap(), public);
+        }
+        (updates(rig).len(), public)
+    };
+    let mut rig = learner(&[in_folder(dir.path())]).unwrap();
+    fly(&mut rig, 0..2);
+    assert!(ask_checkpoint(&mut rig).success);
+    let (count, key) = signed(&rig);
+    assert_eq!(count, 2);
+    let mut again = learner(&[in_folder(dir.path())]).unwrap();
+    fly(&mut again, 2..3);
+    assert_eq!(signed(&again), (2, key), "the one that it goes on with, and a new one");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(dir.path().join("learner.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }
 
 #[test]

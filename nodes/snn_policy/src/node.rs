@@ -1,8 +1,7 @@
 //! The student's control tick, and what happens between ticks.
 
-use std::{collections::VecDeque, time::Instant};
+use std::time::Instant;
 
-use hdrhistogram::Histogram;
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
@@ -20,11 +19,18 @@ use spikewing_runtime::{
     node::{BuildError, Job, JobResult, Request, Shutdown},
     port::{Input, Interface, Output, Qos, Server},
 };
-use spikewing_snn::Flight;
+use spikewing_snn::{
+    Flight,
+    policy::{Model, hex},
+};
 
 use crate::{
-    settings::Settings,
-    verify::{Origin, Verified},
+    cadence::Cadence,
+    intake::{Arrival, Intake},
+    latency::Latency,
+    roster::{Consequence, Roster, Slot},
+    settings::{EXPLORATION_NOISE, Settings},
+    verify::{Origin, Verdict},
 };
 
 const ODOMETRY: Input<Odometry> = Input::new("odometry", Qos::sensor(1));
@@ -41,53 +47,38 @@ const STATUS_TIMER: &str = "status";
 const STATUS_PERIOD: Span = Span::from_millis(500);
 const VERIFY: &str = "verify policy";
 const LIST_FILES: &str = "list policies";
-/// Longest latency that is told apart, ns.
-const LATENCY_LIMIT_NS: u64 = 1_000_000_000;
+/// Version of the policy that flies first; a learner's are above it.
+const FIRST_VERSION: u64 = 1;
+/// Refusals that are logged one by one.
+const TOLD_ONE_BY_ONE: u64 = 10;
 /// Longest that a stopping process goes on while the vehicle lands.
 const SHUTDOWN_LIMIT: Span = Span::from_millis(20_000);
 const SHUTDOWN_QUIET: Span = Span::from_millis(300);
-
-/// A network with its version.
-struct Slot {
-    flight: Flight,
-    version: u64,
-    sha256: String,
-}
-
-/// A policy that runs along without flying.
-struct Shadow {
-    slot: Slot,
-    steps_left: u32,
-}
 
 /// The node's logic.
 pub struct SnnPolicy {
     settings: Settings,
     setpoint: Vector3<f64>,
-    active: Slot,
-    shadow: Option<Shadow>,
-    previous: Option<Slot>,
+    roster: Roster,
+    intake: Intake,
+    cadence: Cadence,
     /// Steps that the active network has seen since its membranes were cleared.
     warm_steps: u32,
     episode_id: Option<u64>,
     authority: u8,
     flying: bool,
-    /// Version of the policy that a job verifies.
-    verifying: Option<u64>,
-    /// The newest policy that waits for the one being verified.
-    waiting: Option<(Origin, u64)>,
     files: Vec<String>,
     rng: Xoshiro256PlusPlus,
-    latency: Histogram<u64>,
-    last_stamp: Option<Time>,
+    latency: Latency,
+    /// From a policy's arrival until it was ready, and from there until it took over.
+    readiness: Latency,
+    takeover: Latency,
     last_odometry: Option<Time>,
-    losses: VecDeque<Time>,
     swaps: u64,
     rollbacks: u64,
     refused: u64,
     last_refusal: String,
     ticks: u64,
-    missed_ticks: u64,
     dropped: u64,
     shutdown_since: Option<Time>,
     instance: u64,
@@ -100,32 +91,30 @@ impl SnnPolicy {
     /// When the policy file is refused.
     pub fn new(context: &Context<'_>) -> Result<Self, BuildError> {
         let settings = Settings::read(context.parameters)?;
-        let active =
-            Slot { flight: Flight::new(&settings.first.0), version: 1, sha256: settings.first.1.clone() };
+        let (network, sha256) = &settings.first;
+        let content = Model::Spiking(network.clone()).content();
+        let first = Slot::new(Flight::new(network), FIRST_VERSION, *sha256, content, Time::ZERO);
         Ok(Self {
             setpoint: settings.setpoint,
             rng: Xoshiro256PlusPlus::seed_from_u64(settings.seed ^ 0x5EED),
-            latency: Histogram::new_with_bounds(1, LATENCY_LIMIT_NS, 3)?,
+            roster: Roster::new(first, settings.rules),
+            intake: Intake::new(FIRST_VERSION, settings.update_bytes),
+            cadence: Cadence::new(settings.period),
+            latency: Latency::new()?,
+            readiness: Latency::new()?,
+            takeover: Latency::new()?,
             settings,
-            active,
-            shadow: None,
-            previous: None,
             warm_steps: 0,
             episode_id: None,
             authority: sw::Authority::DISARMED,
             flying: false,
-            verifying: None,
-            waiting: None,
             files: Vec::new(),
-            last_stamp: None,
             last_odometry: None,
-            losses: VecDeque::with_capacity(64),
             swaps: 0,
             rollbacks: 0,
             refused: 0,
             last_refusal: String::new(),
             ticks: 0,
-            missed_ticks: 0,
             dropped: 0,
             shutdown_since: None,
             instance: context.instance,
@@ -147,21 +136,20 @@ impl SnnPolicy {
             return;
         };
         let stamp = Time::from(&m.header.stamp);
-        self.count_missed(now, stamp);
+        self.cadence.note(now, stamp);
+        self.last_odometry = Some(now);
         // A take-over happens between two ticks: here, before the first command of the new network.
-        if self.shadow.as_ref().is_some_and(|s| s.steps_left == 0) {
-            self.take_over();
+        if let Some(ready) = self.roster.take_over() {
+            self.swaps += 1;
+            self.takeover.note(now - ready);
         }
         let mut motors = [0.0; 4];
-        if self.active.flight.step(&observation, &mut motors).is_err() {
+        if self.roster.step(&observation, &mut motors).is_err() {
             return;
         }
         self.warm_steps = self.warm_steps.saturating_add(1);
-        if let Some(shadow) = &mut self.shadow {
-            let mut unused = [0.0; 4];
-            // The shadow is of the same shape, so that it cannot refuse what the active network took.
-            let _ = shadow.slot.flight.step(&observation, &mut unused);
-            shadow.steps_left = shadow.steps_left.saturating_sub(1);
+        if self.authority == sw::Authority::STUDENT {
+            self.roster.note_flown();
         }
         let noise = self.settings.exploration_noise;
         if noise > 0.0 && self.authority == sw::Authority::STUDENT {
@@ -169,47 +157,26 @@ impl SnnPolicy {
                 *motor = (*motor + noise * self.rng.sample::<f32, _>(StandardNormal)).clamp(-1.0, 1.0);
             }
         }
-        let warmth = self.warm_steps as f32 / self.settings.warmup_steps.max(1) as f32;
+        // Who may not fly any more is never warm: the supervisor leaves the vehicle to the guide.
+        let warmth = match self.roster.grounded() {
+            true => 0.0,
+            false => self.warm_steps as f32 / self.settings.rules.warmup_steps.max(1) as f32,
+        };
         out.publish(
             &COMMAND,
             sw::MotorCommand {
                 header: Header { stamp: now.to_msg(), frame_id: String::new() },
                 motors,
                 source: sw::MotorCommand::SOURCE_STUDENT,
-                policy_version: self.active.version,
+                policy_version: self.roster.active().version,
                 odometry_stamp: stamp.to_msg(),
                 warmth: warmth.min(1.0),
                 instance: self.instance,
             },
         );
         self.ticks += 1;
-        let nanoseconds = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.latency.saturating_record(nanoseconds.clamp(1, LATENCY_LIMIT_NS));
-    }
-
-    fn count_missed(&mut self, now: Time, stamp: Time) {
-        let period = self.settings.period.nanoseconds();
-        if let Some(last) = self.last_stamp {
-            let gap = (stamp - last).nanoseconds();
-            // A gap of more than a second is a pause of the whole system, not a missed tick of ours.
-            if gap > period * 3 / 2 && gap < 1_000_000_000 {
-                self.missed_ticks += ((gap + period / 2) / period - 1).unsigned_abs();
-            }
-        }
-        if (now - stamp).nanoseconds() > period {
-            self.missed_ticks += 1;
-        }
-        self.last_stamp = Some(stamp);
-        self.last_odometry = Some(now);
-    }
-
-    fn take_over(&mut self) {
-        let Some(mut shadow) = self.shadow.take() else { return };
-        std::mem::swap(&mut self.active, &mut shadow.slot);
-        self.previous = Some(shadow.slot);
-        self.swaps += 1;
-        self.losses.clear();
-        self.active.flight.clear_counters();
+        self.latency
+            .note(Span::from_nanoseconds(i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX)));
     }
 
     // --- between ticks ----------------------------------------------------------------------------------------------
@@ -218,99 +185,100 @@ impl SnnPolicy {
         self.flying = !matches!(m.state, sw::Authority::DISARMED | sw::Authority::ARMING);
         if self.episode_id != Some(m.episode_id) {
             self.episode_id = Some(m.episode_id);
-            self.active.flight.reset();
+            self.roster.new_episode();
             self.warm_steps = 0;
-            if let Some(shadow) = &mut self.shadow {
-                // All membranes are cleared: the new network is as warm as the old one and can take over at once.
-                shadow.slot.flight.reset();
-                shadow.steps_left = 0;
-            }
         }
         let lost = self.authority == sw::Authority::STUDENT && m.state == sw::Authority::RECOVER;
         self.authority = m.state;
-        if lost && self.settings.rollback_after > 0 {
-            self.losses.push_back(now);
-            while self.losses.front().is_some_and(|at| now - *at > self.settings.rollback_window) {
-                self.losses.pop_front();
+        if lost {
+            self.on_loss(now);
+        }
+    }
+
+    fn on_loss(&mut self, now: Time) {
+        let version = self.roster.active().version;
+        match self.roster.note_loss(now, 0) {
+            Consequence::Noted => {}
+            Consequence::RolledBack(back) => {
+                self.rollbacks += 1;
+                tracing::warn!(version, "the policy lost authority too often; version {back} comes back");
             }
-            if self.losses.len() >= self.settings.rollback_after as usize && self.previous.is_some() {
+            Consequence::Barred => {
+                tracing::warn!(version, "the policy lost authority too often; it is not tried again");
+            }
+            Consequence::Stays => {
                 tracing::warn!(
-                    version = self.active.version,
-                    "the policy lost authority {} times",
-                    self.losses.len()
+                    version,
+                    "the policy lost authority often, but no other is there that proved itself"
                 );
-                let _ = self.roll_back();
+            }
+            Consequence::Grounded => {
+                tracing::error!(
+                    version,
+                    "the policy lost authority too often and no other is there: the guide flies until one is swapped in"
+                );
             }
         }
     }
 
-    fn roll_back(&mut self) -> Result<String, String> {
-        let mut slot = self.previous.take().ok_or("there is no previous policy")?;
-        slot.flight.reset();
-        let text = format!("version {} takes over when it is warm", slot.version);
-        self.shadow = Some(Shadow { slot, steps_left: self.settings.warmup_steps });
-        self.rollbacks += 1;
-        self.losses.clear();
-        Ok(text)
-    }
-
-    /// Of all that fly, run in shadow, are verified or wait for it.
-    fn newest_version(&self) -> u64 {
-        let shadow = self.shadow.as_ref().map(|s| s.slot.version);
-        let waiting = self.waiting.as_ref().map(|(_, version)| *version);
-        [shadow, self.verifying, waiting].into_iter().flatten().fold(self.active.version, u64::max)
-    }
-
-    fn propose(&mut self, origin: Origin, version: u64, out: &mut Outbox) {
-        if self.verifying.is_some() {
-            // Only the newest matters.
-            self.waiting = Some((origin, version));
-            return;
-        }
-        self.verifying = Some(version);
-        let demands = self.settings.demands.clone();
+    /// Verifies what waits, away from the control tick.
+    fn verify_waiting(&mut self, out: &mut Outbox) {
+        let Some(batch) = self.intake.next_batch() else { return };
+        let (demands, spare) = (self.settings.demands.clone(), self.roster.spare());
         out.spawn(Job {
             name: VERIFY,
             simulated_duration: Span::from_millis(20),
-            work: Box::new(move || Box::new(demands.verify(origin, version))),
+            work: Box::new(move || Box::new(demands.verify(batch, spare))),
         });
     }
 
     fn refuse(&mut self, reason: String) {
-        tracing::warn!("policy refused: {reason}");
         self.refused += 1;
+        // A stranger may send thousands.
+        if self.refused <= TOLD_ONE_BY_ONE || self.refused.is_power_of_two() {
+            tracing::warn!(refused = self.refused, "policy refused: {reason}");
+        }
         self.last_refusal = reason;
     }
 
-    fn on_update(&mut self, m: &sw::PolicyUpdate, out: &mut Outbox) {
-        if m.version <= self.newest_version() {
-            let newest = self.newest_version();
-            // The same one again is no news: a latched topic may deliver it twice.
-            if m.version != self.active.version && m.version != newest {
-                self.refuse(format!("policy/update version {} is not above {newest}", m.version));
-            }
-            return;
+    fn on_update(&mut self, now: Time, m: &sw::PolicyUpdate, out: &mut Outbox) {
+        match self.intake.update(now, m, self.settings.demands.updates) {
+            Arrival::Waits => self.verify_waiting(out),
+            Arrival::Known => {}
+            Arrival::Refused(reason) => self.refuse(reason),
         }
-        self.propose(Origin::Update(Box::new(m.clone())), m.version, out);
     }
 
-    fn on_verified(&mut self, now: Time, result: Result<Verified, String>, out: &mut Outbox) {
-        match result {
-            Ok(verified) => {
-                tracing::debug!(version = verified.version, "{} runs in shadow", verified.origin);
-                let slot =
-                    Slot { flight: verified.flight, version: verified.version, sha256: verified.sha256 };
-                self.shadow = Some(Shadow { slot, steps_left: self.settings.warmup_steps });
+    fn on_verdict(&mut self, now: Time, verdict: Verdict, out: &mut Outbox) {
+        for reason in verdict.refusals {
+            self.refuse(reason);
+        }
+        self.intake.verified(verdict.verified.as_ref().map(|v| v.version));
+        self.roster.keep(verdict.spare);
+        if let Some(v) = verdict.verified {
+            self.readiness.note(now - v.arrived);
+            tracing::debug!(version = v.version, "{} is verified", v.origin);
+            let slot = Slot::new(v.flight, v.version, Some(v.sha256), v.content, now);
+            if let Err(reason) = self.roster.offer(slot) {
+                self.refuse(reason);
             }
-            Err(reason) => self.refuse(reason),
         }
-        if let Some((origin, version)) = self.waiting.take() {
-            self.propose(origin, version, out);
-        }
+        self.verify_waiting(out);
         self.publish_status(now, out);
     }
 
-    fn swap_policy(&mut self, request: &sw::SwapPolicy_Request, out: &mut Outbox) -> sw::SwapPolicy_Response {
+    fn roll_back(&mut self) -> Result<String, String> {
+        let version = self.roster.roll_back()?;
+        self.rollbacks += 1;
+        Ok(format!("version {version} takes over when it is warm"))
+    }
+
+    fn swap_policy(
+        &mut self,
+        now: Time,
+        request: &sw::SwapPolicy_Request,
+        out: &mut Outbox,
+    ) -> sw::SwapPolicy_Response {
         let origin = match (request.path.as_str(), request.data.is_empty()) {
             ("", true) => {
                 let message = "give a path or the policy's bytes".to_owned();
@@ -319,8 +287,8 @@ impl SnnPolicy {
             ("", false) => Origin::Bytes(request.data.clone()),
             (path, _) => Origin::File(path.into()),
         };
-        let version = self.newest_version() + 1;
-        self.propose(origin, version, out);
+        let version = self.intake.by_hand(now, origin);
+        self.verify_waiting(out);
         let message =
             "it is verified now, then runs in shadow; policy/status says when it flies or why not".to_owned();
         sw::SwapPolicy_Response { success: true, message, version }
@@ -328,17 +296,11 @@ impl SnnPolicy {
 
     fn list(&self) -> sw::ListPolicies_Response {
         let mut list = sw::ListPolicies_Response::default();
-        let slots = [
-            (Some(&self.active), "active"),
-            (self.shadow.as_ref().map(|s| &s.slot), "shadow"),
-            (self.previous.as_ref(), "previous"),
-        ];
-        for (slot, state) in slots {
-            let Some(slot) = slot else { continue };
+        for (slot, state) in self.roster.all() {
             list.names.push(format!("version {}", slot.version));
             list.versions.push(slot.version);
             list.states.push(state.to_owned());
-            list.sha256.push(slot.sha256.clone());
+            list.sha256.push(slot.sha256.map(|digest| hex(&digest)).unwrap_or_default());
         }
         for file in &self.files {
             list.names.push(file.clone());
@@ -363,27 +325,46 @@ impl SnnPolicy {
     }
 
     fn publish_status(&self, now: Time, out: &mut Outbox) {
-        let seconds = |ns: u64| ns as f32 * 1e-9;
-        let layers = self.active.flight.shape().hidden.len();
+        let active = self.roster.active();
+        let (shadow_version, warmup_left) = self.roster.warming().unwrap_or_default();
+        let (latency, readiness, takeover) =
+            (self.latency.figures(), self.readiness.figures(), self.takeover.figures());
+        let barred = self.roster.barred().map(|b| {
+            format!(
+                "version {} (weights {}): lost authority {} times",
+                b.version,
+                hex(&b.content[..8]),
+                b.losses
+            )
+        });
         out.publish(
             &STATUS,
             sw::PolicyStatus {
                 header: Header::new(now.to_msg(), ""),
-                active_version: self.active.version,
-                shadow_version: self.shadow.as_ref().map_or(0, |s| s.slot.version),
-                warmup_left: self.shadow.as_ref().map_or(0, |s| s.steps_left),
+                active_version: active.version,
+                shadow_version,
+                warmup_left,
                 swaps: self.swaps,
                 rollbacks: self.rollbacks,
                 refused: self.refused,
                 last_refusal: self.last_refusal.clone(),
                 ticks: self.ticks,
-                missed_ticks: self.missed_ticks,
-                latency_p50: seconds(self.latency.value_at_quantile(0.5)),
-                latency_p99: seconds(self.latency.value_at_quantile(0.99)),
-                latency_max: seconds(self.latency.max()),
-                firing_rate: (0..layers)
-                    .map(|i| self.active.flight.firing_rate(i).unwrap_or(0.0) as f32)
+                missed_ticks: self.cadence.missed(),
+                latency_p50: latency.p50,
+                latency_p99: latency.p99,
+                latency_max: latency.max,
+                firing_rate: (0..active.flight.shape().hidden.len())
+                    .map(|i| active.flight.firing_rate(i).unwrap_or(0.0) as f32)
                     .collect(),
+                waiting_version: self.roster.next().unwrap_or(0),
+                proven_version: self.roster.fallback().unwrap_or(0),
+                barred: barred.collect(),
+                ready_p50: readiness.p50,
+                ready_p99: readiness.p99,
+                ready_max: readiness.max,
+                takeover_p50: takeover.p50,
+                takeover_p99: takeover.p99,
+                takeover_max: takeover.max,
             },
         );
     }
@@ -431,7 +412,7 @@ impl Node for SnnPolicy {
         } else if let Some(m) = message.on(&AUTHORITY) {
             self.on_authority(now, m);
         } else if let Some(m) = message.on(&UPDATE) {
-            self.on_update(m, out);
+            self.on_update(now, m, out);
         } else if let Some(m) = message.on(&SETPOINT) {
             let p = m.pose.position.to_array();
             if p.iter().all(|v| v.is_finite()) {
@@ -444,9 +425,9 @@ impl Node for SnnPolicy {
         self.publish_status(now, out);
     }
 
-    fn on_request(&mut self, _now: Time, request: &Request<'_>, out: &mut Outbox) -> Option<AnyMessage> {
+    fn on_request(&mut self, now: Time, request: &Request<'_>, out: &mut Outbox) -> Option<AnyMessage> {
         if let Some(request) = request.on(&SWAP) {
-            return Some(self.swap_policy(request, out).into());
+            return Some(self.swap_policy(now, request, out).into());
         }
         if request.on(&LIST).is_some() {
             self.refresh_files(out);
@@ -467,17 +448,17 @@ impl Node for SnnPolicy {
             }
             return;
         }
-        self.verifying = None;
-        let verified = match result.result.map(|r| r.downcast::<Result<Verified, String>>()) {
-            Ok(Ok(verified)) => *verified,
-            Ok(Err(_)) => Err("the verification gave no result".to_owned()),
-            Err(panic) => Err(format!("the verification failed: {panic}")),
+        let failed = |reason: String| Verdict { refusals: vec![reason], ..Verdict::default() };
+        let verdict = match result.result.map(|r| r.downcast::<Verdict>()) {
+            Ok(Ok(verdict)) => *verdict,
+            Ok(Err(_)) => failed("the verification gave no result".to_owned()),
+            Err(panic) => failed(format!("the verification failed: {panic}")),
         };
-        self.on_verified(now, verified, out);
+        self.on_verdict(now, verdict, out);
     }
 
     fn on_parameters(&mut self, _now: Time, new: &Parameters, _out: &mut Outbox) -> Result<(), String> {
-        self.settings.exploration_noise = new.float("exploration_noise").map_err(|e| e.to_string())? as f32;
+        self.settings.exploration_noise = new.get(&EXPLORATION_NOISE).map_err(|e| e.to_string())? as f32;
         Ok(())
     }
 

@@ -17,9 +17,9 @@ use spikewing_msgs::{
 use spikewing_runtime::{Received, Span, parameter::Value, rig::Rig};
 use spikewing_snn::{
     Network, Shape,
-    policy::{Metadata, Policy},
+    policy::{Announcement, Metadata, Policy, SecretKey, sha256, sha256_of_hex},
 };
-use spikewing_snn_policy::{NODE, sha256};
+use spikewing_snn_policy::NODE;
 
 /// Counts this thread's allocations.
 struct Counting;
@@ -44,11 +44,18 @@ static ALLOCATOR: Counting = Counting;
 
 struct Student {
     rig: Rig,
+    /// Holds the learner's public key.
+    _run_dir: tempfile::TempDir,
 }
 
 impl Student {
     fn new(settings: &[(&str, Value)]) -> Self {
-        let mut student = Self { rig: Rig::build(&NODE, settings).unwrap() };
+        let run_dir = tempfile::tempdir().unwrap();
+        let key_file = run_dir.path().join("learner.pub");
+        std::fs::write(&key_file, learner().public().to_string()).unwrap();
+        let mut all = vec![("learner_key_file", Value::Text(key_file.display().to_string()))];
+        all.extend(settings.iter().cloned());
+        let mut student = Self { rig: Rig::build(&NODE, &all).unwrap(), _run_dir: run_dir };
         student.rig.finish_jobs();
         student
     }
@@ -111,9 +118,54 @@ fn policy(seed: u64) -> Policy {
     Policy::spiking(network, Metadata::student("crazyflie")).unwrap()
 }
 
-fn update(version: u64, data: Vec<u8>) -> sw::PolicyUpdate {
+fn learner() -> SecretKey {
+    SecretKey::from_hex(&"5a".repeat(32)).unwrap()
+}
+
+/// An update as whoever holds `key` announces it.
+fn announced(key: Option<&SecretKey>, version: u64, data: Vec<u8>) -> sw::PolicyUpdate {
     let sha256 = sha256(&data);
-    sw::PolicyUpdate { version, format: "safetensors".into(), sha256, data, ..Default::default() }
+    let announcement =
+        Announcement { version, parent_version: version / 2, sha256: sha256_of_hex(&sha256).unwrap() };
+    sw::PolicyUpdate {
+        version,
+        parent_version: version / 2,
+        format: "safetensors".into(),
+        sha256,
+        data,
+        signature: key.map_or(Vec::new(), |key| announcement.sign(key).to_vec()),
+        ..Default::default()
+    }
+}
+
+fn update(version: u64, data: Vec<u8>) -> sw::PolicyUpdate {
+    announced(Some(&learner()), version, data)
+}
+
+impl Student {
+    fn ticks(&mut self, count: u32) {
+        for _ in 0..count {
+            self.tick(0.0);
+        }
+    }
+
+    /// The student has authority, or loses it.
+    fn authority(&mut self, state: u8) {
+        self.message("authority", sw::Authority { state, ..Default::default() });
+    }
+
+    /// Has authority for so many ticks.
+    fn flies(&mut self, ticks: u32) {
+        self.authority(sw::Authority::STUDENT);
+        self.ticks(ticks);
+    }
+
+    fn loses(&mut self, times: u32) {
+        for _ in 0..times {
+            self.authority(sw::Authority::STUDENT);
+            self.authority(sw::Authority::RECOVER);
+        }
+    }
 }
 
 #[test]
@@ -171,8 +223,7 @@ fn the_control_tick_allocates_nothing_even_while_weights_are_swapped() {
 #[test]
 fn bad_policies_change_nothing_and_are_told() {
     let good = policy(3).to_bytes();
-    let mut wrong_hash = update(5, good.clone());
-    wrong_hash.sha256 = sha256(b"something else");
+    let wrong_hash = sw::PolicyUpdate { data: good.clone(), ..update(5, b"something else".to_vec()) };
     let other_vehicle = {
         let mut p = policy(3);
         p.metadata.vehicle = "x500".into();
@@ -206,23 +257,180 @@ fn bad_policies_change_nothing_and_are_told() {
 }
 
 #[test]
-fn a_policy_that_loses_authority_is_rolled_back() {
+fn a_policy_that_loses_authority_is_rolled_back_and_not_tried_again() {
     let mut student = Student::new(&[("rollback_after", Value::Integer(2))]);
     student.message("policy/update", update(2, policy(3).to_bytes()));
-    for _ in 0..55 {
-        student.tick(0.0);
-    }
+    student.ticks(55);
     assert_eq!(student.status().active_version, 2);
-    for _ in 0..2 {
-        for state in [sw::Authority::STUDENT, sw::Authority::RECOVER] {
-            student.message("authority", sw::Authority { state, episode_id: 0, ..Default::default() });
+    student.loses(2);
+    student.ticks(55);
+    let status = student.status();
+    assert_eq!((status.active_version, status.rollbacks, status.proven_version), (1, 1, 0));
+    assert!(
+        status.barred[0].contains("version 2") && status.barred[0].contains("2 times"),
+        "{:?}",
+        status.barred
+    );
+    // The same weights under another version and with other words around them.
+    let mut same = policy(3);
+    same.metadata.training_run = Some("another".into());
+    student.message("policy/update", update(9, same.to_bytes()));
+    let status = student.status();
+    assert_eq!((status.shadow_version, status.refused), (0, 1));
+    assert!(status.last_refusal.contains("not tried again"), "{}", status.last_refusal);
+}
+
+#[test]
+fn two_bad_swaps_do_not_lose_the_policy_that_proved_itself() {
+    let mut student =
+        Student::new(&[("rollback_after", Value::Integer(2)), ("prove_steps", Value::Integer(100))]);
+    student.message("policy/update", update(2, policy(3).to_bytes()));
+    student.flies(200);
+    for version in [3, 4] {
+        student.message("policy/update", update(version, policy(version + 10).to_bytes()));
+        student.ticks(55);
+        assert_eq!((student.status().active_version, student.status().proven_version), (version, 2));
+    }
+    student.loses(2);
+    student.ticks(55);
+    assert_eq!(student.status().active_version, 2, "not version 3, which proved nothing");
+}
+
+#[test]
+fn who_lost_authority_too_often_and_has_nobody_behind_does_not_fly() {
+    let mut student =
+        Student::new(&[("rollback_after", Value::Integer(2)), ("warmup_steps", Value::Integer(5))]);
+    student.ticks(10);
+    student.loses(2);
+    assert_eq!(
+        student.tick(0.0).0[0].warmth,
+        0.0,
+        "never warm: the supervisor leaves the vehicle to the guide"
+    );
+    student.message("policy/update", update(2, policy(3).to_bytes()));
+    student.ticks(10);
+    assert_eq!(student.tick(0.0).0[0].warmth, 1.0);
+}
+
+#[test]
+fn a_strangers_weights_do_not_fly_and_his_numbers_do_not_count() {
+    let stranger = SecretKey::from_hex(&"77".repeat(32)).unwrap();
+    let mut student = Student::new(&[]);
+    let good = policy(3).to_bytes();
+    let genuine = update(2, policy(4).to_bytes());
+    let strangers = [
+        announced(None, 2, good.clone()),
+        announced(Some(&stranger), 3, good.clone()),
+        announced(Some(&stranger), u64::MAX, good.clone()),
+        announced(None, 1 << 62, good.clone()),
+        // What the learner signed, under another version, or around other weights.
+        sw::PolicyUpdate { version: 1 << 60, ..genuine.clone() },
+        sw::PolicyUpdate { sha256: sha256(&good), data: good.clone(), ..genuine.clone() },
+        sw::PolicyUpdate { data: good, ..genuine.clone() },
+    ];
+    let count = strangers.len() as u64;
+    for message in strangers {
+        student.message("policy/update", message);
+    }
+    student.ticks(60);
+    let status = student.status();
+    assert_eq!((status.active_version, status.shadow_version, status.refused), (1, 0, count));
+    student.message("policy/update", genuine);
+    student.ticks(60);
+    assert_eq!(student.status().active_version, 2, "the learner is not locked out");
+}
+
+#[test]
+fn without_a_key_nobodys_updates_fly_but_a_person_may_swap() {
+    for (settings, word) in [
+        (vec![("learner_key_file", Value::Text(String::new()))], "no key is trusted"),
+        (vec![("learner_key_file", Value::Text("/no/such/learner.pub".into()))], "/no/such/learner.pub"),
+        (vec![("updates", Value::Text("none".into()))], "updates: none"),
+    ] {
+        let mut student = Student::new(&settings);
+        student.message("policy/update", update(2, policy(3).to_bytes()));
+        let status = student.status();
+        assert!(status.last_refusal.contains(word), "{}", status.last_refusal);
+        let bytes = sw::SwapPolicy_Request { data: policy(4).to_bytes(), ..Default::default() };
+        let version = student.swap(bytes).version;
+        student.ticks(60);
+        assert_eq!(student.status().active_version, version);
+    }
+}
+
+#[test]
+fn with_trusted_keys_a_file_must_be_signed() {
+    let key = SecretKey::from_hex(&"31".repeat(32)).unwrap();
+    let keys = vec![key.public().to_string()];
+    let mut student = Student::new(&[("trusted_keys", Value::Texts(keys))]);
+    let swap = |student: &mut Student, policy: &Policy| {
+        student.swap(sw::SwapPolicy_Request { data: policy.to_bytes(), ..Default::default() });
+        student.status()
+    };
+    let mut signed = policy(3);
+    let status = swap(&mut student, &signed);
+    assert!(status.last_refusal.contains("not signed"), "{}", status.last_refusal);
+    signed.sign(&key);
+    let status = swap(&mut student, &signed);
+    assert_eq!((status.refused, status.shadow_version > 1), (1, true), "{}", status.last_refusal);
+    // Updates: the learner's, and those that this key announced.
+    for (version, by) in [(20, &learner()), (21, &key)] {
+        student.message("policy/update", announced(Some(by), version, policy(version).to_bytes()));
+        student.ticks(110);
+        assert_eq!(student.status().active_version, version);
+    }
+}
+
+#[test]
+fn unsigned_updates_are_taken_where_that_is_asked_for_and_lock_nobody_out() {
+    let mut student = Student::new(&[("updates", Value::Text("any".into()))]);
+    for version in [u64::MAX, 1 << 62, 2_000_000] {
+        student.message("policy/update", announced(None, version, policy(3).to_bytes()));
+    }
+    assert_eq!((student.status().refused, student.status().shadow_version), (3, 0));
+    student.message("policy/update", announced(None, 2, policy(3).to_bytes()));
+    assert_eq!(student.status().shadow_version, 2);
+}
+
+#[test]
+fn at_any_rate_of_updates_the_newest_that_is_ready_takes_over() {
+    for every in [1, 7, 40, 60] {
+        let mut student = Student::new(&[]);
+        let (mut version, mut flown) = (1, Vec::new());
+        for k in 0..400 {
+            if k % every == 0 && k < 300 {
+                version += 1;
+                student.message("policy/update", update(version, policy(version).to_bytes()));
+            }
+            let command = student.tick(0.0).0.remove(0);
+            if flown.last() != Some(&command.policy_version) {
+                flown.push(command.policy_version);
+            }
+        }
+        assert!(flown.len() > 5, "every {every} ticks: {flown:?}");
+        assert!(flown.windows(2).all(|w| w[0] < w[1]), "{flown:?}");
+        assert_eq!(flown.last(), Some(&version), "the newest flies in the end");
+        let status = student.status();
+        assert!(
+            status.takeover_max >= 0.5 && status.takeover_max < 1.1,
+            "two warm-ups at the most: {status:?}"
+        );
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_does_not_push_the_learners_update_out() {
+    let mut student = Student::new(&[]);
+    let flood = announced(None, 900, vec![7; 1000]);
+    for k in 0..200 {
+        // Jobs are not done in between: all of it waits.
+        student.rig.message("policy/update", sw::PolicyUpdate { version: 900 + k, ..flood.clone() });
+        if k == 197 {
+            student.rig.message("policy/update", update(2, policy(3).to_bytes()));
         }
     }
-    for _ in 0..55 {
-        student.tick(0.0);
-    }
-    let status = student.status();
-    assert_eq!((status.active_version, status.rollbacks), (1, 1));
+    student.rig.finish_jobs();
+    assert_eq!(student.status().shadow_version, 2);
 }
 
 #[test]
@@ -252,10 +460,8 @@ fn policies_are_swapped_listed_and_rolled_back_by_service() {
 
     let by_path = sw::SwapPolicy_Request { path: path.display().to_string(), ..Default::default() };
     assert_eq!((student.swap(by_path.clone()).success, student.swap(by_path).version), (true, 3));
-    assert_eq!(states(student.list())[..2], ["active 1", "shadow 3"], "the newest of two");
-    for _ in 0..51 {
-        student.tick(0.0);
-    }
+    assert_eq!(states(student.list())[..3], ["active 1", "shadow 2", "waiting 3"]);
+    student.ticks(101);
     assert_eq!(states(student.list())[..2], ["active 3", "previous 1"]);
     let missing = sw::SwapPolicy_Request { path: "/no/such.safetensors".into(), ..Default::default() };
     assert!(student.swap(missing).success, "it is read in a job; the status says what became of it");
@@ -263,16 +469,17 @@ fn policies_are_swapped_listed_and_rolled_back_by_service() {
     assert!(status.last_refusal.contains("/no/such.safetensors"), "{}", status.last_refusal);
 
     let bytes = sw::SwapPolicy_Request { data: policy(4).to_bytes(), ..Default::default() };
-    assert_eq!(student.swap(bytes).version, 4);
-    for _ in 0..51 {
-        student.tick(0.0);
-    }
+    assert_eq!(student.swap(bytes).version, 5);
+    student.flies(51);
+    // Version 5 proves itself: it is the one to go back to from then on.
+    student.flies(500);
+    let bytes = sw::SwapPolicy_Request { data: policy(6).to_bytes(), ..Default::default() };
+    assert_eq!(student.swap(bytes).version, 6);
+    student.ticks(51);
     assert!(student.roll_back().success);
-    assert_eq!(student.tick(0.0).0[0].policy_version, 4, "not before the other is warm");
-    for _ in 0..51 {
-        student.tick(0.0);
-    }
-    assert_eq!(states(student.list())[..2], ["active 3", "previous 4"]);
+    assert_eq!(student.tick(0.0).0[0].policy_version, 6, "not before the other is warm");
+    student.ticks(51);
+    assert_eq!(states(student.list())[..1], ["active 5"]);
     assert_eq!(student.status().rollbacks, 1);
 }
 
@@ -283,15 +490,15 @@ fn two_proposals_at_once_get_two_versions_and_the_newer_one_flies() {
         let request = sw::SwapPolicy_Request { data: policy(seed).to_bytes(), ..Default::default() };
         student.rig.request::<sw::SwapPolicy>("~/swap_policy", request).unwrap().version
     };
-    // The first is still being verified when the others come; only the newest of those matters.
+    // The first is still being verified when the others come; of those the newest is next.
     assert_eq!([ask(&mut student, 3), ask(&mut student, 4), ask(&mut student, 5)], [2, 3, 4]);
     student.rig.message("policy/update", update(4, policy(6).to_bytes()));
     student.rig.finish_jobs();
     let status = student.status();
-    assert_eq!((status.shadow_version, status.refused), (4, 0));
-    for _ in 0..51 {
-        student.tick(0.0);
-    }
+    assert_eq!((status.shadow_version, status.waiting_version, status.refused), (2, 4, 0));
+    student.ticks(51);
+    assert_eq!(student.status().active_version, 2);
+    student.ticks(51);
     assert_eq!(student.status().active_version, 4);
     assert_eq!(student.list().len(), 2, "active and previous");
 }

@@ -59,6 +59,11 @@ impl Policy {
         hash.finalize().into()
     }
 
+    /// Digest of what flies, whatever the file says about itself: see [`Model::content`].
+    pub fn content(&self) -> [u8; 32] {
+        self.model.content()
+    }
+
     fn signed_metadata(&self) -> BTreeMap<String, String> {
         self.metadata.to_map(self.model.kind(), &self.model.widths())
     }
@@ -101,6 +106,24 @@ impl Policy {
             return Err(PolicyError::UnexpectedTensor { tensor: short(extra) });
         }
         Ok(Self { metadata, model, self_test, signature })
+    }
+}
+
+impl Model {
+    /// sha256 over the learned numbers alone. Two files with other words around the same weights have the same content.
+    pub fn content(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for (name, shape, values) in self.tensors() {
+            hash.update(name.as_bytes());
+            hash.update([0]);
+            for n in shape {
+                hash.update((n as u64).to_le_bytes());
+            }
+            for value in values {
+                hash.update(value.to_le_bytes());
+            }
+        }
+        hash.finalize().into()
     }
 }
 

@@ -194,6 +194,32 @@ pub enum PolicyError {
         /// The signer's public key in hex.
         signer: String,
     },
+    /// An announced sha256 that is none.
+    #[error("sha256 `{text}` is not 64 hexadecimal digits")]
+    DigestText {
+        /// What was announced, shortened.
+        text: String,
+    },
+    /// An update without a signature.
+    #[error(
+        "the update is not signed: only updates that the learner signed are taken (`updates: signed`); a file is swapped in \
+         by ~/swap_policy"
+    )]
+    UnsignedUpdate,
+    /// An update that nobody trusted has signed.
+    #[error(
+        "the update's signature is by none of the keys that are trusted here, or does not fit its version and sha256: it is \
+         not this learner's"
+    )]
+    UpdateSignature,
+    /// A key file that cannot be used.
+    #[error("key file {}: {reason}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the mend.
+        reason: String,
+    },
     /// Not a key.
     #[error("not a key ({reason}): a key is 64 hexadecimal digits")]
     Key {

@@ -11,17 +11,21 @@
 //! Reading accepts any bytes and either returns a policy whose every value is in range or says what is wrong.
 //! [`Policy::verify`] then checks it against what the vehicle needs. Neither changes anything anywhere else.
 
+mod announcement;
 mod codec;
 mod error;
+mod keys;
 mod metadata;
 mod selftest;
 mod signature;
 mod verify;
 
+pub use announcement::{Announcement, LAST_VERSION};
 pub use error::PolicyError;
+pub use keys::public_path;
 pub use metadata::{ACTION, Kind, Metadata, OBSERVATION_GUIDE, OBSERVATION_STUDENT};
 pub use selftest::SelfTest;
-pub use signature::{PublicKey, SecretKey, Signature};
+pub use signature::{PublicKey, SecretKey, Signature, hex, sha256, sha256_of_hex};
 pub use verify::{Requirements, TOLERANCE};
 
 use crate::{Mlp, Network};

@@ -1,6 +1,6 @@
 //! Ed25519 signatures of policies.
 
-use super::metadata::bad;
+use super::metadata::{bad, short};
 use super::{Policy, PolicyError};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rand::CryptoRng;
@@ -37,6 +37,10 @@ impl SecretKey {
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
+
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
 }
 
 impl fmt::Debug for SecretKey {
@@ -55,6 +59,11 @@ impl PublicKey {
     pub fn from_hex(text: &str) -> Result<Self, PolicyError> {
         let key = VerifyingKey::from_bytes(&key_bytes(text)?);
         key.map(Self).map_err(|_| PolicyError::Key { reason: "it is not a point of the Ed25519 curve" })
+    }
+
+    /// Whether this key's owner signed this message.
+    pub(super) fn signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
     }
 }
 
@@ -105,7 +114,7 @@ impl Signature {
 impl Policy {
     /// Signs metadata, tensors and self-test as they are now; changing any of them afterwards voids it.
     pub fn sign(&mut self, key: &SecretKey) {
-        let bytes = key.0.sign(&self.message()).to_bytes();
+        let bytes = key.sign(&self.message());
         self.signature = Some(Signature { signer: key.0.verifying_key().to_bytes(), bytes });
     }
 
@@ -119,8 +128,10 @@ impl Policy {
         let Some(key) = trusted_keys.iter().find(|k| k.0.as_bytes() == &signature.signer) else {
             return Err(PolicyError::UntrustedSigner { signer });
         };
-        let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
-        key.0.verify_strict(&self.message(), &bytes).map_err(|_| PolicyError::BadSignature { signer })
+        match key.signed(&self.message(), &signature.bytes) {
+            true => Ok(()),
+            false => Err(PolicyError::BadSignature { signer }),
+        }
     }
 
     fn message(&self) -> Vec<u8> {
@@ -133,8 +144,22 @@ fn key_bytes(text: &str) -> Result<[u8; 32], PolicyError> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// sha256 of a file's bytes, lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    hex(&sha2::Sha256::digest(bytes))
+}
+
+/// The sha256 that 64 hexadecimal digits mean.
+///
+/// # Errors
+/// [`PolicyError::DigestText`].
+pub fn sha256_of_hex(text: &str) -> Result<[u8; 32], PolicyError> {
+    unhex(text).ok_or_else(|| PolicyError::DigestText { text: short(text) })
 }
 
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -186,6 +186,11 @@ impl TrainArgs {
             if self.resume.is_none() {
                 self.name_what_is_trained(&mut options)?;
             }
+            if kind.name == "snn_policy" {
+                // The learner makes its key pair there.
+                let key = dir.join("learner.pub").display().to_string();
+                options.parameters.set("learner_key_file", Value::Text(key))?;
+            }
             if kind.name == "online_learner" {
                 options.parameters.set("run_dir", Value::Text(dir.display().to_string()))?;
                 let updates = self.updates.or(self.resume.is_none().then_some(UPDATES));

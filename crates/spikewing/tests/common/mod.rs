@@ -26,6 +26,10 @@ pub fn options(kind: &NodeKind, file: &str, settings: Settings<'_>) -> NodeOptio
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../params").join(file);
     let mut options = NodeOptions::of(kind);
     args::apply(&mut options, &args::Setting::File(path)).unwrap();
+    if kind.name == "snn_policy" {
+        // Nobody else speaks in one process, and a run without a folder has no key.
+        options.parameters.set("updates", Value::Text("any".into())).unwrap();
+    }
     for (node, name, value) in settings {
         if *node == kind.name {
             options.parameters.set(name, value.clone()).unwrap();
