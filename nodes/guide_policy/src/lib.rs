@@ -1,6 +1,6 @@
 //! `guide_policy`: the privileged teacher, which starts every episode and catches the drone.
 //!
-//! In: `odometry`, `setpoint`, `guide/setpoint` (the supervisor's, which overrides while it is fresh), `command` (for the
+//! In: `odometry`, `target`, `guide/setpoint` (the supervisor's, which overrides while it is fresh), `command` (for the
 //! action history). Out: `guide/command`. Serves `~/load_policy`.
 //!
 //! A geometric controller ([`geometric`]) that needs no training, or a learned network on the observation and the last

@@ -17,7 +17,7 @@ use spikewing_snn::{
 use crate::{geometric::Geometric, history::History};
 
 const ODOMETRY: Input<Odometry> = Input::new("odometry", Qos::sensor(1));
-const SETPOINT: Input<geometry_msgs::PoseStamped> = Input::new("setpoint", Qos::sensor(1));
+const SETPOINT: Input<geometry_msgs::PoseStamped> = Input::new("target", Qos::latched());
 const OVERRIDE: Input<geometry_msgs::PoseStamped> = Input::new("guide/setpoint", Qos::sensor(1));
 const APPLIED: Input<sw::MotorCommand> = Input::new("command", Qos::sensor(1));
 const COMMAND: Output<sw::MotorCommand> = Output::new("guide/command", Qos::sensor(1));

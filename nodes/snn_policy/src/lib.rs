@@ -1,6 +1,6 @@
 //! `snn_policy`: the spiking student. One network step per odometry; new weights are swapped in while it flies.
 //!
-//! In: `odometry`, `setpoint`, `policy/update`, `authority`. Out: `student/command`, `policy/status`. Serves
+//! In: `odometry`, `target`, `policy/update`, `authority`. Out: `student/command`, `policy/status`. Serves
 //! `~/swap_policy`, `~/list_policies`, `~/rollback`.
 //!
 //! **Swapping.** A new policy is verified in a job (size, sha256, signature, shapes, finite values, specification,

@@ -34,7 +34,7 @@ use crate::{
 };
 
 const ODOMETRY: Input<Odometry> = Input::new("odometry", Qos::sensor(1));
-const SETPOINT: Input<geometry_msgs::PoseStamped> = Input::new("setpoint", Qos::sensor(1));
+const SETPOINT: Input<geometry_msgs::PoseStamped> = Input::new("target", Qos::latched());
 const UPDATE: Input<sw::PolicyUpdate> = Input::new("policy/update", Qos::latched());
 const AUTHORITY: Input<sw::Authority> = Input::new("authority", Qos::latched());
 const COMMAND: Output<sw::MotorCommand> = Output::new("student/command", Qos::sensor(1));

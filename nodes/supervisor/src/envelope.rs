@@ -63,6 +63,10 @@ pub struct Envelope {
     pub speed_mps: f64,
     /// Of the fastest axis, rad/s.
     pub body_rate_radps: f64,
+    /// The student loses the vehicle this long before it would leave the box, s.
+    pub lookahead_s: f64,
+    /// Deceleration that the guide can count on to stop a fall, m/s².
+    pub brake_mps2: f64,
 }
 
 impl Envelope {
@@ -78,6 +82,29 @@ impl Envelope {
             Some("faster than the envelope allows")
         } else if vehicle.body_rates.amax() > self.body_rate_radps {
             Some("turns faster than the envelope allows")
+        } else {
+            None
+        }
+    }
+
+    /// What is about to be violated, in words: the box within `lookahead_s`, or the ground, which a vehicle that sinks at
+    /// w reaches in spite of the guide when its height is less than w t + w² / 2a (t the lookahead, a the brake).
+    pub fn foresee(
+        &self,
+        vehicle: &Vehicle,
+        setpoint: &Vector3<f64>,
+        ground_z_m: Option<f64>,
+    ) -> Option<&'static str> {
+        if self.lookahead_s <= 0.0 {
+            return None;
+        }
+        let ahead = vehicle.position - setpoint + vehicle.velocity * self.lookahead_s;
+        let sinks = -vehicle.velocity.z;
+        let needed = sinks * self.lookahead_s + sinks * sinks / (2.0 * self.brake_mps2);
+        if ground_z_m.is_some_and(|ground| sinks > 0.0 && vehicle.position.z - ground < needed) {
+            Some("is about to hit the ground")
+        } else if ahead.amax() > self.position_m {
+            Some("is about to leave the position envelope")
         } else {
             None
         }

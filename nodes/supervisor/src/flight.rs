@@ -1,49 +1,48 @@
-//! Who flies: the state machine's core, which picks one command for each odometry.
+//! The supervisor: what it remembers, and how each odometry gets one command.
 
-use nalgebra::Vector3;
 use spikewing_msgs::{spikewing_msgs as sw, std_msgs::Header};
-use spikewing_runtime::{Context, Outbox, Span, Time, node::BuildError};
+use spikewing_runtime::{Context, Outbox, Time, node::BuildError};
 
 use crate::{
+    authority::{Authority, Errand, Standing, Then},
     envelope::Vehicle,
-    node::{AUTHORITY, COMMAND},
-    phase::{EndKind, Episode, Offer, Phase, ResetWait},
+    episode::{Episodes, Step},
+    fence::Target,
+    inputs::{From, Inputs, Offer},
+    node::{AUTHORITY, COMMAND, TARGET},
     settings::Settings,
+    situation::{Autopilot, Situation},
+    touchdown::{Descent, HoverThrust},
     wander::Wander,
 };
-
-/// A policy that has not been heard for so many periods is not waited for.
-const ABSENT_PERIODS: i64 = 5;
-/// The ground is where the vehicle no longer sinks, for this long.
-pub(crate) const TOUCHDOWN: Span = Span::from_millis(500);
-const NO_GUIDE: &str = "no fresh guide command: nothing is commanded, the autopilot's failsafe takes over";
 
 /// The node's logic.
 pub struct Supervisor {
     pub(crate) settings: Settings,
     pub(crate) actor_id: String,
-    pub(crate) setpoint: Vector3<f64>,
-    pub(crate) wander: Wander,
-    pub(crate) phase: Phase,
-    pub(crate) phase_since: Time,
-    pub(crate) previous: u8,
-    pub(crate) reason: String,
-    pub(crate) vehicle: Option<Vehicle>,
-    pub(crate) odometry_received: Option<Time>,
+    pub(crate) instance: u64,
+    pub(crate) inputs: Inputs,
+    pub(crate) standing: Standing,
+    pub(crate) episodes: Episodes,
+    pub(crate) target: Target,
+    pub(crate) hover: HoverThrust,
+    /// Height of the ground where the vehicle was armed, if that was seen.
+    pub(crate) ground_z_m: Option<f64>,
     /// Odometry that has no decision yet.
     pub(crate) pending: bool,
-    pub(crate) guide: Option<Offer>,
-    pub(crate) student: Option<Offer>,
-    pub(crate) status: Option<sw::VehicleStatus>,
-    pub(crate) status_received: Option<Time>,
-    pub(crate) episode: Option<Episode>,
-    pub(crate) episode_id: u64,
-    pub(crate) reset: Option<ResetWait>,
-    pub(crate) settled_since: Option<Time>,
+    pub(crate) doubtful_since: Option<Time>,
+    /// Of the student's policy that flies.
+    pub(crate) flown_version: u64,
+    /// Of the student's policy that lost authority by its own doing; 0: none.
+    pub(crate) blamed: u64,
     pub(crate) violations: u64,
     pub(crate) takeovers: u64,
     pub(crate) dropped: u64,
-    pub(crate) announced: bool,
+    /// What the autopilot complains of.
+    pub(crate) complaint: String,
+    pub(crate) started: Option<Time>,
+    pub(crate) announced: Option<Time>,
+    pub(crate) target_published: Option<Time>,
     pub(crate) shutdown_since: Option<Time>,
 }
 
@@ -51,33 +50,36 @@ impl Supervisor {
     /// From resolved parameters.
     ///
     /// # Errors
-    /// When a parameter is missing, which is a defect of ours.
+    /// When the setpoint lies outside the fence; when a parameter is missing, which is a defect of ours.
     pub fn new(context: &Context<'_>) -> Result<Self, BuildError> {
         let settings = Settings::read(context.parameters)?;
+        if let Some(how) = settings.fence.outside(&settings.setpoint) {
+            return Err(format!(
+                "parameter `setpoint` lies outside the fence ({how}): move it, or widen that"
+            )
+            .into());
+        }
         Ok(Self {
             actor_id: context.namespace.to_owned(),
-            setpoint: settings.setpoint,
-            wander: Wander::new(settings.setpoint_speed_mps, settings.seed),
+            instance: context.instance,
+            inputs: Inputs::new(settings.period, settings.student_enabled),
+            standing: Standing::new(),
+            episodes: Episodes::new(Wander::new(settings.wander_m_s, settings.seed), context.instance),
+            target: Target::new(settings.setpoint, settings.setpoint_speed_m_s),
             settings,
-            phase: Phase::Disarmed,
-            phase_since: Time::ZERO,
-            previous: sw::Authority::DISARMED,
-            reason: "started".into(),
-            vehicle: None,
-            odometry_received: None,
+            hover: HoverThrust::default(),
+            ground_z_m: None,
             pending: false,
-            guide: None,
-            student: None,
-            status: None,
-            status_received: None,
-            episode: None,
-            episode_id: 0,
-            reset: None,
-            settled_since: None,
+            doubtful_since: None,
+            flown_version: 0,
+            blamed: 0,
             violations: 0,
             takeovers: 0,
             dropped: 0,
-            announced: false,
+            complaint: String::new(),
+            started: None,
+            announced: None,
+            target_published: None,
             shutdown_since: None,
         })
     }
@@ -89,153 +91,157 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn enter(&mut self, now: Time, phase: Phase, reason: &str, out: &mut Outbox) {
-        if self.phase.wire() != phase.wire() {
-            self.previous = self.phase.wire();
-            self.phase_since = now;
-        }
-        if !matches!(phase, Phase::Guide | Phase::Student | Phase::Recover) {
-            // No episode follows, so that no reset may either.
-            self.reset = None;
-        }
-        self.phase = phase;
-        self.reason.clear();
-        self.reason.push_str(reason);
-        self.settled_since = None;
-        self.announce(now, out);
-    }
-
     pub(crate) fn announce(&mut self, now: Time, out: &mut Outbox) {
-        self.announced = true;
+        self.announced = Some(now);
+        let (state, reason) = (self.standing.state(), self.standing.reason());
+        let reason = if self.complaint.is_empty() {
+            reason.to_owned()
+        } else {
+            format!("{reason}; the autopilot says: {}", self.complaint)
+        };
+        let flies = matches!(state, Authority::Student(_));
         out.publish(
             &AUTHORITY,
             sw::Authority {
                 header: Header::new(now.to_msg(), ""),
-                state: self.phase.wire(),
-                previous: self.previous,
-                reason: self.reason.clone(),
-                since: self.phase_since.to_msg(),
-                episode_id: self.episode_id,
-                step: self.episode.map_or(0, |e| e.step),
+                state: state.wire(),
+                previous: self.standing.previous(),
+                reason,
+                since: self.standing.since().to_msg(),
+                episode_id: self.episodes.id(),
+                step: state.episode().map_or(0, |e| e.step),
                 envelope_violations: self.violations,
                 takeovers: self.takeovers,
-                ..Default::default()
+                policy_version: if flies { self.flown_version } else { self.blamed },
+                instance: self.instance,
             },
         );
     }
 
-    pub(crate) fn fresh(&self, now: Time, offer: Option<&Offer>) -> bool {
-        let limit = self.settings.period * 2;
-        offer.is_some_and(|o| {
-            now - o.received <= limit && self.vehicle.is_some_and(|v| v.stamp - o.stamp <= limit)
-        })
-    }
-
-    pub(crate) fn student_fit(&self, now: Time) -> Result<(), &'static str> {
-        let Some(offer) = self.student.as_ref().filter(|_| self.fresh(now, self.student.as_ref())) else {
-            return Err("the student's command is stale");
-        };
-        if offer.command.warmth < 1.0 {
-            return Err("the student is not warm");
-        }
-        if !self.settings.student_enabled {
-            return Err("the student is not enabled");
-        }
-        Ok(())
-    }
-
-    pub(crate) fn recent(&self, now: Time, offer: Option<&Offer>) -> bool {
-        offer.is_some_and(|o| now - o.received <= self.settings.period * ABSENT_PERIODS)
-    }
-
-    /// Whether both policies have answered the present odometry, as far as they are there.
-    pub(crate) fn answered(&self, now: Time) -> bool {
-        let Some(stamp) = self.vehicle.map(|v| v.stamp) else { return false };
-        let has = |offer: Option<&Offer>| offer.is_some_and(|o| o.stamp >= stamp);
-        let (guide, student) = (self.guide.as_ref(), self.student.as_ref());
-        (has(guide) || !self.recent(now, guide)) && (has(student) || !self.recent(now, student))
+    pub(crate) fn publish_target(&mut self, now: Time, out: &mut Outbox) {
+        self.target_published = Some(now);
+        out.publish(&TARGET, crate::node::pose(now, self.target.at()));
     }
 
     /// Picks the command for the present odometry.
     pub(crate) fn decide(&mut self, now: Time, out: &mut Outbox) {
         self.pending = false;
-        let Some(vehicle) = self.vehicle else { return };
-        self.hand_over(now, out);
-        match self.phase {
-            Phase::Disarmed => return,
-            Phase::Arming => return self.idle(now, &vehicle, out),
-            Phase::Land { still_since, .. } if still_since.is_some_and(|s| now - s >= TOUCHDOWN) => {
-                return self.idle(now, &vehicle, out);
+        let situation = self.inputs.situation(now);
+        let Some(vehicle) = situation.vehicle else { return };
+        self.hand_over(&situation, out);
+        let source = match *self.standing.state() {
+            Authority::Disarmed(_) | Authority::Adrift(_) => return,
+            Authority::Arming => return self.command_while_arming(&situation, &vehicle, out),
+            _ if !matches!(situation.autopilot, Autopilot::Ours | Autopilot::Parked) => return,
+            Authority::Land(Descent::Down { .. }) => return self.idle(now, &vehicle, out),
+            Authority::Student(_) => From::Student,
+            Authority::Guide(_) | Authority::Recover(_) | Authority::Hold(_) | Authority::Land(_) => {
+                if let Err(reason) = situation.guide {
+                    let then = self.standing.state().then();
+                    return self.let_go(now, then, reason, out);
+                }
+                From::Guide
             }
-            _ => {}
-        }
-        let offer = match self.phase {
-            Phase::Student => self.student.as_ref(),
-            _ => self.guide.as_ref().filter(|_| self.fresh(now, self.guide.as_ref())),
         };
-        let Some(offer) = offer else {
-            // Nobody is fit to fly: without commands the bridge stops the heartbeat, and the autopilot takes over.
-            if self.reason != NO_GUIDE {
-                tracing::error!("{NO_GUIDE}");
-                self.end_episode(now, EndKind::Truncated, out);
-                self.enter(now, self.phase, NO_GUIDE, out);
-            }
-            return;
-        };
-        let command = sw::MotorCommand {
-            header: Header::new(now.to_msg(), ""),
-            odometry_stamp: vehicle.stamp.to_msg(),
-            ..offer.command.clone()
-        };
-        if self.reason == NO_GUIDE {
-            self.enter(now, self.phase, "there is a fresh command again", out);
-        }
+        let Some(offer) = self.inputs.offer(source).cloned() else { return };
+        self.command(now, &vehicle, offer, out);
+    }
+
+    /// Publishes a policy's command, and what it means for episode and setpoint.
+    fn command(&mut self, now: Time, vehicle: &Vehicle, offer: Offer, out: &mut Outbox) {
+        let command = self.signed(now, vehicle, offer.command);
         let (action, source, version) = (command.motors, command.source, command.policy_version);
+        if !matches!(self.standing.state(), Authority::Land(_)) {
+            self.hover.learn(vehicle, &action);
+        }
         out.publish(&COMMAND, command);
-        if let Some(mut episode) = self.episode {
-            self.publish_experience(now, &vehicle, episode.step, action, source, version, None, out);
+        if source == sw::MotorCommand::SOURCE_STUDENT && version != self.flown_version {
+            self.flown_version = version;
+            self.announce(now, out);
+        }
+        let step = self.standing.episode_mut().map(|episode| {
+            let number = episode.step;
             episode.step += 1;
-            episode.last_action = action;
-            episode.last_source = source;
-            self.episode = Some(episode);
-            // After the decision, so that everybody judges the next odometry by the same setpoint.
-            self.move_setpoint(now, out);
+            episode.action = action;
+            episode.source = source;
+            Step { number, action, source, policy_version: version, end: None }
+        });
+        if let Some(step) = step {
+            self.publish_experience(now, vehicle, &step, out);
+        }
+        // After the decision, so that everybody judges the next odometry by the same setpoint.
+        self.move_target(now, step.is_some(), out);
+    }
+
+    fn move_target(&mut self, now: Time, in_episode: bool, out: &mut Outbox) {
+        let dt_s = self.settings.period.seconds();
+        let before = *self.target.at();
+        match self.episodes.wander(dt_s).filter(|_| in_episode) {
+            Some(offset) => self.target.put(*self.target.goal() + offset),
+            None => self.target.advance(dt_s),
+        }
+        if *self.target.at() != before {
+            self.publish_target(now, out);
         }
     }
 
-    pub(crate) fn idle(&mut self, now: Time, vehicle: &Vehicle, out: &mut Outbox) {
-        out.publish(
-            &COMMAND,
-            sw::MotorCommand {
-                header: Header::new(now.to_msg(), ""),
-                motors: [-1.0; 4],
-                source: sw::MotorCommand::SOURCE_SUPERVISOR,
-                odometry_stamp: vehicle.stamp.to_msg(),
-                ..Default::default()
-            },
-        );
+    fn signed(&self, now: Time, vehicle: &Vehicle, command: sw::MotorCommand) -> sw::MotorCommand {
+        sw::MotorCommand {
+            header: Header::new(now.to_msg(), ""),
+            odometry_stamp: vehicle.stamp.to_msg(),
+            instance: self.instance,
+            ..command
+        }
+    }
+
+    fn idle(&self, now: Time, vehicle: &Vehicle, out: &mut Outbox) {
+        let command = sw::MotorCommand {
+            motors: [-1.0; 4],
+            source: sw::MotorCommand::SOURCE_SUPERVISOR,
+            ..Default::default()
+        };
+        out.publish(&COMMAND, self.signed(now, vehicle, command));
+    }
+
+    /// PX4 grants offboard mode only to a stream of commands. Motors that are off may idle; a vehicle that flies in
+    /// another mode may not get idle motors at the moment of the change.
+    fn command_while_arming(&mut self, s: &Situation, vehicle: &Vehicle, out: &mut Outbox) {
+        match s.autopilot {
+            Autopilot::Silent => {}
+            Autopilot::Disarmed => self.idle(s.at, vehicle, out),
+            Autopilot::Ours | Autopilot::Parked | Autopilot::Taken => {
+                if let Some(offer) = self.inputs.offer(From::Guide).filter(|_| s.guide.is_ok()) {
+                    let command = self.signed(s.at, vehicle, offer.command.clone());
+                    out.publish(&COMMAND, command);
+                }
+            }
+        }
     }
 
     /// Within an episode: from the guide to a student that is fit, and back from one that is not.
-    pub(crate) fn hand_over(&mut self, now: Time, out: &mut Outbox) {
-        let Some(episode) = self.episode else { return };
-        match self.phase {
-            Phase::Guide if episode.step >= self.settings.guide_steps && self.student_fit(now).is_ok() => {
-                self.enter(now, Phase::Student, "the student is warm", out);
+    fn hand_over(&mut self, s: &Situation, out: &mut Outbox) {
+        match *self.standing.state() {
+            Authority::Guide(Errand::Episode(episode))
+                if episode.step >= self.settings.guide_steps && s.student.is_ok() =>
+            {
+                self.flown_version =
+                    self.inputs.offer(From::Student).map_or(0, |offer| offer.command.policy_version);
+                self.hand_to_student(s.at, episode, out);
             }
-            Phase::Student => {
-                if let Err(reason) = self.student_fit(now) {
-                    self.takeovers += 1;
-                    tracing::warn!(
-                        episode = self.episode_id,
-                        step = episode.step,
-                        "the guide takes over: {reason}"
-                    );
-                    self.end_episode(now, EndKind::Truncated, out);
-                    self.enter(now, Phase::Recover, reason, out);
+            Authority::Student(_) => {
+                if let Err(reason) = s.student {
+                    self.student_unfit(s.at, reason, out);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// What commands a vehicle that nobody flies gets when it can be flown again.
+    pub(crate) fn adrift(&self) -> Option<Then> {
+        match self.standing.state() {
+            Authority::Adrift(then) => Some(*then),
+            _ => None,
         }
     }
 }

@@ -1,129 +1,262 @@
-//! What arrives: odometry, the policies' commands, the autopilot's status, the setpoint.
+//! What arrives, kept with the time of its arrival: odometry, the policies' commands, the autopilot's status, the IMU,
+//! and what other supervisors say. What cannot be right is refused here, with the reason; [`Inputs::situation`] judges
+//! the rest.
 
-use nalgebra::Vector3;
-use spikewing_msgs::{geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header};
-use spikewing_runtime::{Outbox, Time};
+use spikewing_msgs::{nav_msgs::Odometry, sensor_msgs, spikewing_msgs as sw};
+use spikewing_runtime::{
+    Span, Time,
+    instance::{Admission, Sole},
+};
 
 use crate::{
     envelope::Vehicle,
-    flight::{Supervisor, TOUCHDOWN},
-    node::{GUIDE, GUIDE_SETPOINT, ODOMETRY, SETPOINT, STUDENT},
-    phase::{EndKind, From, Offer, Phase},
+    health::Monitor,
+    situation::{Autopilot, Situation},
+    touchdown::Imu,
 };
 
+/// A policy that has not been heard for so many periods is not waited for.
+const ABSENT_PERIODS: i64 = 5;
 /// Without odometry for so many periods nothing is commanded.
 const BLIND_PERIODS: i64 = 10;
+/// The bridge passes on each status of the autopilot, which sends two a second; without one for so long it is gone.
+const STATUS_TIMEOUT: Span = Span::from_millis(1200);
+/// Stamps may lie ahead of the node's clock by so much: a simulated clock comes in steps.
+const AHEAD: Span = Span::from_millis(50);
+/// A policy's process that was silent for so long may be succeeded by another.
+const SILENCE: Span = Span::from_millis(300);
+/// Another supervisor that was not heard for so long is gone; they speak twice a second.
+const RIVAL_SILENCE: Span = Span::from_millis(1200);
 
-impl Supervisor {
-    pub(crate) fn on_odometry(&mut self, now: Time, m: &Odometry, out: &mut Outbox) {
-        let Some(vehicle) = Vehicle::from_msg(m) else {
-            return self.drop_message(ODOMETRY.name, "a number is not finite or the quaternion is none");
-        };
-        if self.vehicle.is_some_and(|v| vehicle.stamp <= v.stamp) && self.odometry_fresh(now) {
-            return self.drop_message(ODOMETRY.name, "older than the last one");
-        }
-        if self.pending {
-            // The last one got no decision; late is better than never.
-            self.decide(now, out);
-        }
-        self.vehicle = Some(vehicle);
-        self.odometry_received = Some(now);
-        self.judge(now, &vehicle, out);
-        self.fly_guide(now, &vehicle, out);
-        self.pending = true;
-        if self.answered(now) {
-            self.decide(now, out);
-        }
-    }
-
-    pub(crate) fn odometry_fresh(&self, now: Time) -> bool {
-        self.odometry_received.is_some_and(|at| now - at <= self.settings.period * BLIND_PERIODS)
-    }
-
-    /// Where the guide should go when it is not the setpoint.
-    pub(crate) fn fly_guide(&mut self, now: Time, vehicle: &Vehicle, out: &mut Outbox) {
-        let target = match self.phase {
-            Phase::Hold { at } => at,
-            Phase::Land { from, since, still_since } => {
-                let sunk = self.settings.land_speed_mps * (now - since).seconds();
-                // The setpoint runs ahead of the vehicle by no more than half a metre.
-                let z = (from.z - sunk).max(vehicle.position.z - 0.5);
-                let below = vehicle.position.z - z > 0.2;
-                let still = below && vehicle.velocity.norm() < 0.05;
-                let still_since = if still { still_since.or(Some(now)) } else { None };
-                self.phase = Phase::Land { from, since, still_since };
-                Vector3::new(from.x, from.y, z)
-            }
-            _ => return,
-        };
-        out.publish(&GUIDE_SETPOINT, setpoint_message(now, &target));
-    }
-
-    pub(crate) fn on_offer(&mut self, now: Time, m: &sw::MotorCommand, from: From, out: &mut Outbox) {
-        let topic = match from {
-            From::Guide => GUIDE.name,
-            From::Student => STUDENT.name,
-        };
-        if m.motors.iter().any(|v| !v.is_finite() || v.abs() > 1.0) || !m.warmth.is_finite() {
-            return self.drop_message(topic, "a motor command is not within [-1, 1]");
-        }
-        let offer = Offer { command: m.clone(), stamp: Time::from(&m.odometry_stamp), received: now };
-        match from {
-            From::Guide => {
-                self.guide = Some(offer);
-                if let Some(guide) = &mut self.guide {
-                    guide.command.source = sw::MotorCommand::SOURCE_GUIDE;
-                }
-            }
-            From::Student => {
-                self.student = Some(offer);
-                if let Some(student) = &mut self.student {
-                    student.command.source = sw::MotorCommand::SOURCE_STUDENT;
-                }
-            }
-        }
-        if self.pending && self.answered(now) {
-            self.decide(now, out);
-        }
-    }
-
-    pub(crate) fn on_status(&mut self, now: Time, m: &sw::VehicleStatus, out: &mut Outbox) {
-        let offboard = m.mode == sw::VehicleStatus::MODE_OFFBOARD;
-        match self.phase {
-            Phase::Arming if m.armed && offboard => self.enter(now, Phase::Guide, "armed", out),
-            Phase::Land { .. } if m.landed && now - self.phase_since > TOUCHDOWN => {
-                self.enter(now, Phase::Disarmed, "landed", out);
-            }
-            phase if phase.flies() && !m.armed => {
-                self.end_episode(now, EndKind::Truncated, out);
-                self.enter(now, Phase::Disarmed, "the autopilot disarmed", out);
-            }
-            phase if phase.flies() && m.connected && !offboard => {
-                // The autopilot's failsafe or the pilot took the vehicle: that is not fought.
-                self.end_episode(now, EndKind::Truncated, out);
-                self.settings.auto_arm = false;
-                self.enter(now, Phase::Disarmed, "the autopilot left offboard control", out);
-            }
-            _ => {}
-        }
-        self.status = Some(m.clone());
-        self.status_received = Some(now);
-    }
-
-    pub(crate) fn on_setpoint(&mut self, m: &geometry_msgs::PoseStamped) {
-        let p = &m.pose.position;
-        if p.to_array().iter().all(|v| v.is_finite()) {
-            self.setpoint = Vector3::new(p.x, p.y, p.z);
-        } else {
-            self.drop_message(SETPOINT.name, "the setpoint is not finite");
-        }
-    }
+/// The last command of a policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    pub command: sw::MotorCommand,
+    /// Of the odometry that it answers.
+    pub stamp: Time,
+    pub received: Time,
 }
 
-/// A setpoint in the world.
-pub(crate) fn setpoint_message(now: Time, at: &Vector3<f64>) -> geometry_msgs::PoseStamped {
-    let mut message =
-        geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
-    message.pose.position = geometry_msgs::Point::new(at.x, at.y, at.z);
-    message
+/// Whose command it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Guide,
+    Student,
+}
+
+/// A policy as it is heard.
+#[derive(Clone, Debug)]
+struct Policy {
+    sole: Sole,
+    offer: Option<Offer>,
+}
+
+/// All that arrives.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    period: Span,
+    vehicle: Option<Vehicle>,
+    received: Option<Time>,
+    /// Between the stamps of the last two odometry messages.
+    gap: Span,
+    monitor: Monitor,
+    guide: Policy,
+    student: Policy,
+    status: Option<(sw::VehicleStatus, Time)>,
+    rival: Option<(u64, Time)>,
+    imu: Imu,
+    student_enabled: bool,
+}
+
+/// Whether `at` is at most `span` ago; a clock that was set back makes everything old.
+fn within(now: Time, at: Time, span: Span) -> bool {
+    (Span::ZERO..=span).contains(&(now - at))
+}
+
+impl Inputs {
+    pub fn new(period: Span, student_enabled: bool) -> Self {
+        let policy = Policy { sole: Sole::new(SILENCE), offer: None };
+        Self {
+            period,
+            vehicle: None,
+            received: None,
+            gap: period,
+            monitor: Monitor::default(),
+            guide: policy.clone(),
+            student: policy,
+            status: None,
+            rival: None,
+            imu: Imu::default(),
+            student_enabled,
+        }
+    }
+
+    pub fn enable_student(&mut self, enabled: bool) {
+        self.student_enabled = enabled;
+    }
+
+    /// New odometry.
+    ///
+    /// # Errors
+    /// Why it is of no use.
+    pub fn on_odometry(&mut self, now: Time, m: &Odometry) -> Result<Vehicle, &'static str> {
+        let vehicle = Vehicle::from_msg(m).ok_or("a number is not finite or the quaternion is none")?;
+        if vehicle.stamp - now > AHEAD {
+            return Err("its stamp lies in the future; are the machines' clocks in step?");
+        }
+        if let Some(last) = self.vehicle {
+            if vehicle.stamp <= last.stamp && self.odometry_fresh(now) {
+                return Err("older than the last one");
+            }
+            self.gap = vehicle.stamp - last.stamp;
+        }
+        self.monitor.observe(now, &vehicle, m);
+        self.vehicle = Some(vehicle);
+        self.received = Some(now);
+        Ok(vehicle)
+    }
+
+    /// A policy's command.
+    ///
+    /// # Errors
+    /// Why it is of no use.
+    pub fn on_offer(&mut self, now: Time, m: &sw::MotorCommand, from: From) -> Result<(), &'static str> {
+        if m.motors.iter().any(|v| !v.is_finite() || v.abs() > 1.0) || !m.warmth.is_finite() {
+            return Err("a motor command is not within [-1, 1]");
+        }
+        let stamp = Time::from(&m.odometry_stamp);
+        if stamp - now > AHEAD {
+            return Err("it answers odometry of the future");
+        }
+        let (policy, source) = match from {
+            From::Guide => (&mut self.guide, sw::MotorCommand::SOURCE_GUIDE),
+            From::Student => (&mut self.student, sw::MotorCommand::SOURCE_STUDENT),
+        };
+        match policy.sole.admit(now, m.instance) {
+            Admission::Refused(_) => {
+                return Err("a second process of that name publishes, too; stop one of them");
+            }
+            Admission::Successor => tracing::info!(?from, "another process has taken its place"),
+            Admission::Known => {}
+        }
+        let command = sw::MotorCommand { source, ..m.clone() };
+        policy.offer = Some(Offer { command, stamp, received: now });
+        Ok(())
+    }
+
+    pub fn on_status(&mut self, now: Time, m: &sw::VehicleStatus) {
+        self.status = Some((m.clone(), now));
+    }
+
+    pub fn on_imu(&mut self, now: Time, m: &sensor_msgs::Imu) {
+        self.imu.observe(now, m);
+    }
+
+    /// Another process says who flies.
+    pub fn on_rival(&mut self, now: Time, instance: u64) {
+        self.rival = Some((instance, now));
+    }
+
+    /// The other supervisor, if there is one.
+    pub fn rival(&self, now: Time) -> Option<u64> {
+        self.rival.filter(|(_, at)| within(now, *at, RIVAL_SILENCE)).map(|(instance, _)| instance)
+    }
+
+    /// The vehicle is about to be elsewhere, by a simulator's doing.
+    pub fn expect_jump(&mut self) {
+        self.monitor.expect_jump();
+    }
+
+    pub fn vehicle(&self) -> Option<&Vehicle> {
+        self.vehicle.as_ref()
+    }
+
+    pub fn imu(&self) -> &Imu {
+        &self.imu
+    }
+
+    pub fn offer(&self, from: From) -> Option<&Offer> {
+        match from {
+            From::Guide => self.guide.offer.as_ref(),
+            From::Student => self.student.offer.as_ref(),
+        }
+    }
+
+    /// The guide's answer to that state, if it is fresh.
+    pub fn advice(&self, now: Time, vehicle: &Vehicle) -> Option<&Offer> {
+        self.offer(From::Guide).filter(|g| g.stamp == vehicle.stamp && self.fresh(now, g))
+    }
+
+    /// When the present odometry arrived.
+    pub fn received(&self) -> Option<Time> {
+        self.received
+    }
+
+    pub fn odometry_fresh(&self, now: Time) -> bool {
+        self.received.is_some_and(|at| within(now, at, self.period * BLIND_PERIODS))
+    }
+
+    /// The autopilot's word, while it holds.
+    pub fn status(&self, now: Time) -> Option<&sw::VehicleStatus> {
+        let (status, at) = self.status.as_ref()?;
+        (status.connected && within(now, *at, STATUS_TIMEOUT)).then_some(status)
+    }
+
+    /// The autopilot's last word, whether it still holds or not.
+    pub fn last_status(&self) -> Option<&sw::VehicleStatus> {
+        self.status.as_ref().map(|(status, _)| status)
+    }
+
+    /// The autopilot thinks that it stands on the ground.
+    pub fn landed(&self, now: Time) -> bool {
+        self.status(now).is_some_and(|s| s.landed)
+    }
+
+    /// A command is fresh when it answers the present odometry or the one before, and came in that time. PX4's odometry
+    /// is not evenly spaced (8, 8, 8, 16 ms), and two control periods are too short after its long step.
+    fn fresh(&self, now: Time, offer: &Offer) -> bool {
+        let half = Span::from_nanoseconds(self.period.nanoseconds() / 2);
+        let limit = (self.period * 2).max(self.gap.min(self.period * 3) + half);
+        let behind = self.vehicle.map(|v| v.stamp - offer.stamp);
+        within(now, offer.received, limit) && behind.is_some_and(|s| s <= limit && s >= AHEAD * -1)
+    }
+
+    /// Whether both policies have answered the present odometry, as far as they are there.
+    pub fn answered(&self, now: Time) -> bool {
+        let Some(stamp) = self.vehicle.map(|v| v.stamp) else { return false };
+        [From::Guide, From::Student].into_iter().all(|from| {
+            self.offer(from)
+                .is_none_or(|o| o.stamp >= stamp || !within(now, o.received, self.period * ABSENT_PERIODS))
+        })
+    }
+
+    /// All of it, judged.
+    pub fn situation(&self, now: Time) -> Situation {
+        use sw::VehicleStatus as Status;
+        let autopilot = match self.status(now) {
+            None => Autopilot::Silent,
+            Some(s) if !s.armed => Autopilot::Disarmed,
+            Some(s) if s.mode == Status::MODE_OFFBOARD => Autopilot::Ours,
+            Some(s) if s.handed_over => Autopilot::Parked,
+            Some(_) => Autopilot::Taken,
+        };
+        let guide = match self.offer(From::Guide) {
+            Some(offer) if self.fresh(now, offer) => Ok(()),
+            _ => Err("no fresh guide command"),
+        };
+        let student = match self.offer(From::Student) {
+            Some(offer) if self.fresh(now, offer) => {
+                if offer.command.warmth < 1.0 {
+                    Err("the student is not warm")
+                } else if !self.student_enabled {
+                    Err("the student is not enabled")
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Err("the student's command is stale"),
+        };
+        let vehicle = self.vehicle.filter(|_| self.odometry_fresh(now));
+        Situation { at: now, autopilot, vehicle, health: self.monitor.health(), guide, student }
+    }
 }

@@ -1,68 +1,93 @@
 //! What may be asked of it: arming, landing, stopping, and a new episode.
 
-use spikewing_runtime::{Outbox, Span, Time};
+use spikewing_runtime::{Outbox, Time};
 
 use crate::{
+    authority::{Authority, Then},
     flight::Supervisor,
-    phase::{EndKind, Phase},
+    situation::{Autopilot, Health},
 };
-
-/// The bridge passes on each status of the autopilot, five a second or more; without one for so long it is gone.
-const STATUS_TIMEOUT: Span = Span::from_millis(2000);
 
 impl Supervisor {
     pub(crate) fn arm(&mut self, now: Time, out: &mut Outbox) -> Result<&'static str, String> {
-        if self.phase != Phase::Disarmed {
+        if !matches!(self.standing.state(), Authority::Disarmed(_)) {
             return Err("it is armed, or being armed, already".into());
         }
-        if !self.odometry_fresh(now) {
-            return Err("there is no odometry; is the state estimator running?".into());
+        if self.inputs.rival(now).is_some() {
+            return Err("another supervisor of this name runs; stop one of them".into());
         }
-        if !self.fresh(now, self.guide.as_ref()) {
+        let s = self.inputs.situation(now);
+        let Some(vehicle) = s.vehicle else {
+            return Err("there is no odometry; is the state estimator running?".into());
+        };
+        if s.guide.is_err() {
             return Err("there is no fresh guide/command; is the guide policy running?".into());
         }
-        let heard = self.status_received.is_some_and(|at| now - at <= STATUS_TIMEOUT);
-        let status = self.status.as_ref().filter(|s| heard && s.connected);
-        let Some(status) = status else {
+        let Some(status) = self.inputs.status(now) else {
             return Err("there is no vehicle/status; is the bridge running, and PX4 connected?".into());
         };
-        if !status.landed && !status.armed && self.vehicle.is_some_and(|v| v.velocity.norm() > 1.0) {
+        if let Health::Doubtful(reason) | Health::Unflyable(reason) = s.health {
+            return Err(reason.into());
+        }
+        if let Some(how) = self.settings.fence.outside(&vehicle.position) {
+            return Err(format!("the vehicle stands outside the fence: {how}"));
+        }
+        if s.autopilot == Autopilot::Disarmed && !status.landed && vehicle.velocity.norm() > 1.0 {
             return Err("the vehicle moves".into());
         }
-        self.enter(now, Phase::Arming, "asked to arm", out);
+        self.ask_to_arm(now, "asked to arm", out);
         Ok("arming")
     }
 
-    pub(crate) fn land(&mut self, now: Time, reason: &str, out: &mut Outbox) -> Result<&'static str, String> {
-        let Some(vehicle) = self.vehicle.filter(|_| self.phase.flies()) else {
-            self.settings.auto_arm = false;
-            if self.phase == Phase::Arming {
-                self.enter(now, Phase::Disarmed, reason, out);
+    pub(crate) fn ask_to_land(
+        &mut self,
+        now: Time,
+        reason: &str,
+        out: &mut Outbox,
+    ) -> Result<&'static str, String> {
+        match *self.standing.state() {
+            Authority::Disarmed(_) | Authority::Arming => {
+                self.call_off(now, reason, out);
+                return Ok("nothing flies");
             }
-            return Ok("nothing flies");
-        };
-        self.settings.auto_arm = false;
-        if !matches!(self.phase, Phase::Land { .. }) {
-            self.end_episode(now, EndKind::Truncated, out);
-            let phase = Phase::Land { from: vehicle.position, since: now, still_since: None };
-            self.enter(now, phase, reason, out);
+            Authority::Adrift(Then::Recover | Then::Hold(_)) => {
+                let reason = format!("{reason}; {}", self.standing.reason().to_owned());
+                self.let_go(now, Then::Land, &reason, out);
+            }
+            Authority::Adrift(_) => {}
+            _ => {
+                if let Some(vehicle) = self.inputs.vehicle().copied() {
+                    self.land(now, &vehicle, reason, out);
+                }
+            }
         }
         Ok("landing")
     }
 
-    pub(crate) fn stop(&mut self, now: Time, out: &mut Outbox) -> Result<&'static str, String> {
-        let vehicle = self.vehicle.filter(|_| self.phase.flies()).ok_or("nothing flies")?;
-        self.end_episode(now, EndKind::Truncated, out);
-        self.enter(now, Phase::Hold { at: vehicle.position }, "asked to stop", out);
-        Ok("the guide holds the position")
+    pub(crate) fn ask_to_stop(&mut self, now: Time, out: &mut Outbox) -> Result<&'static str, String> {
+        match *self.standing.state() {
+            Authority::Disarmed(_) => Err("nothing flies".into()),
+            Authority::Arming => {
+                self.call_off(now, "asked to stop", out);
+                Ok("arming is called off")
+            }
+            Authority::Adrift(_) => Err("nobody here can fly it now; the autopilot holds or lands".into()),
+            _ => {
+                let vehicle = self.inputs.situation(now).vehicle.ok_or("there is no odometry")?;
+                self.hold(now, &vehicle, out);
+                Ok("the guide holds the position")
+            }
+        }
     }
 
-    pub(crate) fn resume(&mut self, now: Time, out: &mut Outbox) -> Result<&'static str, String> {
-        if !self.phase.flies() {
-            return Err("it does not fly; call ~/arm first".into());
+    pub(crate) fn ask_for_episode(&mut self, now: Time, out: &mut Outbox) -> Result<&'static str, String> {
+        match self.standing.state() {
+            Authority::Disarmed(_) | Authority::Arming => Err("it does not fly; call ~/arm first".into()),
+            Authority::Adrift(_) => Err("nobody here can fly it now; the autopilot holds or lands".into()),
+            _ => {
+                self.fly_back(now, "asked for an episode", out);
+                Ok("an episode starts at the setpoint")
+            }
         }
-        self.end_episode(now, EndKind::Truncated, out);
-        self.enter(now, Phase::Recover, "asked for an episode", out);
-        Ok("an episode starts at the setpoint")
     }
 }

@@ -1,9 +1,9 @@
 //! The supervisor's parameters.
 
 use nalgebra::Vector3;
-use spikewing_runtime::{Declaration, Parameters, Span, parameter::ParameterError};
+use spikewing_runtime::{Parameters, Span, parameter::ParameterError, parameters};
 
-use crate::envelope::Envelope;
+use crate::{envelope::Envelope, fence::Fence};
 
 /// What happens when the student leaves the envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,9 @@ pub enum OnViolation {
 pub struct Settings {
     pub period: Span,
     pub setpoint: Vector3<f64>,
+    pub setpoint_speed_m_s: f64,
     pub envelope: Envelope,
+    pub fence: Fence,
     pub on_violation: OnViolation,
     pub reset_each_episode: bool,
     pub episodes: bool,
@@ -33,109 +35,146 @@ pub struct Settings {
     pub reset_settle: Span,
     pub arming_timeout: Span,
     pub land_speed_mps: f64,
-    pub setpoint_speed_mps: f64,
+    pub wander_m_s: f64,
     pub seed: u64,
 }
 
-/// The declared parameters.
-pub fn declare() -> Vec<Declaration> {
-    vec![
-        Declaration::float("control_rate_hz", 100.0)
-            .range(10.0, 1000.0)
-            .unit("Hz")
-            .describe("Control rate: that of the odometry. A command is fresh for two periods."),
-        Declaration::floats("setpoint", &[0.0, 0.0, 1.0])
-            .range(-1000.0, 1000.0)
-            .unit("m")
-            .describe("Setpoint until one arrives on the topic."),
-        Declaration::float("envelope.position", 0.6)
-            .range(0.05, 100.0)
-            .unit("m")
-            .describe("Half width of the box around the setpoint in which the student may fly."),
-        Declaration::float("envelope.tilt", 1.4)
-            .range(0.1, 3.15)
-            .unit("rad")
-            .describe("Largest tilt with which the student may fly."),
-        Declaration::float("envelope.speed", 4.0)
-            .range(0.1, 100.0)
-            .unit("m/s")
-            .describe("Largest speed with which the student may fly."),
-        Declaration::float("envelope.body_rate", 30.0)
-            .range(0.5, 100.0)
-            .unit("rad/s")
-            .describe("Largest body rate with which the student may fly."),
-        Declaration::choice("on_violation", "recover", &["recover", "reset"]).describe(
-            "When the student leaves the envelope: the guide flies the vehicle back, or a simulator puts it back.",
-        ),
-        Declaration::boolean("reset_each_episode", false)
-            .describe("Whether a simulator puts the vehicle back before every episode."),
-        Declaration::boolean("episodes", true)
-            .describe("Whether flight is cut into episodes; if not, the student flies on after its warm-up."),
-        Declaration::boolean("student_enabled", true).dynamic().describe("Whether the student may fly at all."),
-        Declaration::boolean("auto_arm", false)
-            .describe("Arms as soon as vehicle and guide are there. For simulation; on a real drone call ~/arm."),
-        Declaration::integer("guide_steps", 50).range(0.0, 100_000.0).unit("steps").describe(
-            "Control steps that the guide flies at the start of an episode, until learner/jump_start says otherwise.",
-        ),
-        Declaration::integer("episode_steps", 500)
-            .range(10.0, 1_000_000.0)
-            .unit("steps")
-            .describe("Control steps of an episode, until learner/jump_start says otherwise."),
-        Declaration::float("episode.start_radius", 0.15)
-            .range(0.01, 10.0)
-            .unit("m")
-            .describe("An episode starts when the vehicle is this near to the setpoint."),
-        Declaration::float("episode.start_speed", 0.3)
-            .range(0.01, 10.0)
-            .unit("m/s")
-            .describe("… and this slow,"),
-        Declaration::float("episode.settle_s", 0.3).range(0.0, 60.0).unit("s").describe("… for this long."),
-        Declaration::float("episode.setpoint_speed", 0.0).range(0.0, 5.0).unit("m/s").describe(
-            "In half of the episodes the setpoint wanders, each coordinate by up to this (vertically a third), within 1 m of `setpoint`; it is published on the topic `setpoint`, where then nobody else should publish. 0: it stays.",
-        ),
-        Declaration::integer("seed", 1).range(0.0, 1e15).describe("Seed of that wandering."),
-        Declaration::float("reset.settle_s", 0.03)
-            .range(0.0, 60.0)
-            .unit("s")
-            .describe("Time after a reset until its odometry is trusted; PX4 in Gazebo needs 15 s."),
-        Declaration::float("arming_timeout_s", 60.0)
-            .range(1.0, 3600.0)
-            .unit("s")
-            .describe("Arming is given up after this."),
-        Declaration::float("land_speed", 0.4).range(0.05, 5.0).unit("m/s").describe("Speed of a landing."),
-    ]
+parameters! {
+    const CONTROL_RATE_HZ: Parameter<f64> = Parameter::float("control_rate_hz", 100.0)
+        .range(10.0, 1000.0)
+        .unit("Hz")
+        .about("Control rate: that of the odometry. A command is fresh for two periods.");
+    const SETPOINT: Parameter<[f64; 3]> = Parameter::vector("setpoint", &[0.0, 0.0, 1.0])
+        .range(-1000.0, 1000.0)
+        .unit("m")
+        .about("Setpoint until one arrives on the topic. The fence stands around it.");
+    const SETPOINT_SPEED: Parameter<f64> = Parameter::float("setpoint_speed", 1.5)
+        .range(0.01, 20.0)
+        .unit("m/s")
+        .about("Largest speed of the setpoint that is flown: it goes to one that jumps.");
+    const FENCE_RADIUS: Parameter<f64> = Parameter::float("fence.radius", 20.0)
+        .range(0.5, 10_000.0)
+        .unit("m")
+        .about("Radius of the fence around the parameter `setpoint`. Setpoints outside are refused, a vehicle outside lands.");
+    const FENCE_FLOOR: Parameter<f64> = Parameter::float("fence.floor", -10.0)
+        .range(-1000.0, 1000.0)
+        .unit("m")
+        .about("Lowest height within the fence.");
+    const FENCE_CEILING: Parameter<f64> = Parameter::float("fence.ceiling", 20.0)
+        .range(-1000.0, 1000.0)
+        .unit("m")
+        .about("Largest height within the fence.");
+    const ENVELOPE_POSITION: Parameter<f64> = Parameter::float("envelope.position", 0.6)
+        .range(0.05, 100.0)
+        .unit("m")
+        .about("Half width of the box around the setpoint in which the student may fly.");
+    const ENVELOPE_TILT: Parameter<f64> = Parameter::float("envelope.tilt", 1.4)
+        .range(0.1, 3.15)
+        .unit("rad")
+        .about("Largest tilt with which the student may fly.");
+    const ENVELOPE_SPEED: Parameter<f64> = Parameter::float("envelope.speed", 4.0)
+        .range(0.1, 100.0)
+        .unit("m/s")
+        .about("Largest speed with which the student may fly.");
+    const ENVELOPE_BODY_RATE: Parameter<f64> = Parameter::float("envelope.body_rate", 30.0)
+        .range(0.5, 100.0)
+        .unit("rad/s")
+        .about("Largest body rate with which the student may fly.");
+    const ENVELOPE_LOOKAHEAD: Parameter<f64> = Parameter::float("envelope.lookahead_s", 0.15)
+        .range(0.0, 5.0)
+        .unit("s")
+        .about("The guide takes over this long before the student would leave the box or reach the ground; 0: when it has.");
+    const ENVELOPE_BRAKE: Parameter<f64> = Parameter::float("envelope.brake", 4.0)
+        .range(0.1, 100.0)
+        .unit("m/s²")
+        .about("Deceleration with which the guide stops a fall, for looking ahead to the ground.");
+    const ON_VIOLATION: Parameter<OnViolation> = Parameter::choice("on_violation", "recover",
+        &[("recover", OnViolation::Recover), ("reset", OnViolation::Reset)])
+        .about("When the student leaves the envelope: the guide flies the vehicle back, or a simulator puts it back.");
+    const RESET_EACH_EPISODE: Parameter<bool> = Parameter::flag("reset_each_episode", false)
+        .about("Whether a simulator puts the vehicle back before every episode.");
+    const EPISODES: Parameter<bool> = Parameter::flag("episodes", true)
+        .about("Whether flight is cut into episodes; if not, the student flies on after its warm-up.");
+    pub const STUDENT_ENABLED: Parameter<bool> = Parameter::flag("student_enabled", true)
+        .dynamic()
+        .about("Whether the student may fly at all.");
+    const AUTO_ARM: Parameter<bool> = Parameter::flag("auto_arm", false)
+        .about("Arms once, as soon as vehicle and guide are there, unless it was disarmed before. For simulation; on a real drone call ~/arm.");
+    const GUIDE_STEPS: Parameter<u32> = Parameter::whole("guide_steps", 50)
+        .range(0.0, 100_000.0)
+        .unit("steps")
+        .about("Control steps that the guide flies at the start of an episode, until learner/jump_start says otherwise.");
+    const EPISODE_STEPS: Parameter<u32> = Parameter::whole("episode_steps", 500)
+        .range(10.0, 1_000_000.0)
+        .unit("steps")
+        .about("Control steps of an episode, until learner/jump_start says otherwise.");
+    const START_RADIUS: Parameter<f64> = Parameter::float("episode.start_radius", 0.15)
+        .range(0.01, 10.0)
+        .unit("m")
+        .about("An episode starts when the vehicle is this near to the setpoint.");
+    const START_SPEED: Parameter<f64> = Parameter::float("episode.start_speed", 0.3)
+        .range(0.01, 10.0)
+        .unit("m/s")
+        .about("… and this slow,");
+    const SETTLE: Parameter<f64> = Parameter::float("episode.settle_s", 0.3)
+        .range(0.0, 60.0)
+        .unit("s")
+        .about("… for this long.");
+    const WANDER: Parameter<f64> = Parameter::float("episode.setpoint_speed", 0.0)
+        .range(0.0, 5.0)
+        .unit("m/s")
+        .about("In half of the episodes the setpoint wanders, each coordinate by up to this (vertically a third), within 1 m of where it was asked for. 0: it stays.");
+    const SEED: Parameter<u64> = Parameter::whole("seed", 1).range(0.0, 1e15).about("Seed of that wandering.");
+    const RESET_SETTLE: Parameter<f64> = Parameter::float("reset.settle_s", 0.03)
+        .range(0.0, 60.0)
+        .unit("s")
+        .about("Time after a reset until its odometry is trusted; PX4 in Gazebo needs 15 s.");
+    const ARMING_TIMEOUT: Parameter<f64> = Parameter::float("arming_timeout_s", 60.0)
+        .range(1.0, 3600.0)
+        .unit("s")
+        .about("Arming is given up after this.");
+    const LAND_SPEED: Parameter<f64> = Parameter::float("land_speed", 0.4)
+        .range(0.05, 5.0)
+        .unit("m/s")
+        .about("Speed of a landing.");
 }
 
 impl Settings {
     pub fn read(p: &Parameters) -> Result<Self, ParameterError> {
-        let count = |name: &str| Ok::<u32, ParameterError>(u32::try_from(p.count(name)?).unwrap_or(u32::MAX));
+        let setpoint = Vector3::from(p.get(&SETPOINT)?);
         Ok(Self {
-            period: Span::from_rate_hz(p.float("control_rate_hz")?),
-            setpoint: Vector3::from(p.array("setpoint")?),
+            period: Span::from_rate_hz(p.get(&CONTROL_RATE_HZ)?),
+            setpoint,
+            setpoint_speed_m_s: p.get(&SETPOINT_SPEED)?,
             envelope: Envelope {
-                position_m: p.float("envelope.position")?,
-                tilt_rad: p.float("envelope.tilt")?,
-                speed_mps: p.float("envelope.speed")?,
-                body_rate_radps: p.float("envelope.body_rate")?,
+                position_m: p.get(&ENVELOPE_POSITION)?,
+                tilt_rad: p.get(&ENVELOPE_TILT)?,
+                speed_mps: p.get(&ENVELOPE_SPEED)?,
+                body_rate_radps: p.get(&ENVELOPE_BODY_RATE)?,
+                lookahead_s: p.get(&ENVELOPE_LOOKAHEAD)?,
+                brake_mps2: p.get(&ENVELOPE_BRAKE)?,
             },
-            on_violation: match p.text("on_violation")? {
-                "reset" => OnViolation::Reset,
-                _ => OnViolation::Recover,
+            fence: Fence {
+                center_m: [setpoint.x, setpoint.y],
+                radius_m: p.get(&FENCE_RADIUS)?,
+                floor_m: p.get(&FENCE_FLOOR)?,
+                ceiling_m: p.get(&FENCE_CEILING)?,
             },
-            reset_each_episode: p.boolean("reset_each_episode")?,
-            episodes: p.boolean("episodes")?,
-            student_enabled: p.boolean("student_enabled")?,
-            auto_arm: p.boolean("auto_arm")?,
-            guide_steps: count("guide_steps")?,
-            episode_steps: count("episode_steps")?,
-            start_radius_m: p.float("episode.start_radius")?,
-            start_speed_mps: p.float("episode.start_speed")?,
-            settle: Span::from_seconds(p.float("episode.settle_s")?),
-            reset_settle: Span::from_seconds(p.float("reset.settle_s")?),
-            arming_timeout: Span::from_seconds(p.float("arming_timeout_s")?),
-            land_speed_mps: p.float("land_speed")?,
-            setpoint_speed_mps: p.float("episode.setpoint_speed")?,
-            seed: p.count("seed")? as u64,
+            on_violation: p.get(&ON_VIOLATION)?,
+            reset_each_episode: p.get(&RESET_EACH_EPISODE)?,
+            episodes: p.get(&EPISODES)?,
+            student_enabled: p.get(&STUDENT_ENABLED)?,
+            auto_arm: p.get(&AUTO_ARM)?,
+            guide_steps: p.get(&GUIDE_STEPS)?,
+            episode_steps: p.get(&EPISODE_STEPS)?,
+            start_radius_m: p.get(&START_RADIUS)?,
+            start_speed_mps: p.get(&START_SPEED)?,
+            settle: Span::from_seconds(p.get(&SETTLE)?),
+            reset_settle: Span::from_seconds(p.get(&RESET_SETTLE)?),
+            arming_timeout: Span::from_seconds(p.get(&ARMING_TIMEOUT)?),
+            land_speed_mps: p.get(&LAND_SPEED)?,
+            wander_m_s: p.get(&WANDER)?,
+            seed: p.get(&SEED)?,
         })
     }
 }

@@ -22,18 +22,18 @@ fn text(value: &str) -> Value {
 
 #[test]
 fn each_limit_of_the_envelope_ends_the_episode_as_terminated() {
-    let inside = Pose { roll: 1.35, velocity: [2.2; 3], rates: [29.0; 3], ..Pose::at(0.55) };
+    let inside = Pose { roll: 1.35, velocity: [2.2; 3], rates: [29.0; 3], ..Pose::at(0.15) };
     let outside = [
-        (Pose::at(0.65), "position"),
-        (Pose { position: [0.0, -0.65, 1.0], ..Pose::at(0.0) }, "position"),
-        (Pose { position: [0.0, 0.0, 0.35], ..Pose::at(0.0) }, "position"),
+        (Pose::at(0.25), "position"),
+        (Pose { position: [0.0, -0.25, 1.0], ..Pose::at(0.0) }, "position"),
+        (Pose { position: [0.0, 0.0, 0.75], ..Pose::at(0.0) }, "position"),
         (Pose { roll: 1.45, ..Pose::at(0.0) }, "tilt"),
         (Pose { roll: -1.45, ..Pose::at(0.0) }, "tilt"),
         (Pose { velocity: [2.4; 3], ..Pose::at(0.0) }, "faster"),
         (Pose { rates: [0.0, 0.0, -31.0], ..Pose::at(0.0) }, "turns"),
     ];
     for (pose, word) in outside {
-        let mut cockpit = Cockpit::flying(&[]);
+        let mut cockpit = Cockpit::flying(&[("envelope.lookahead_s", Value::Float(0.0))]);
         cockpit.period_at(inside, Some(0.1), Some(0.2));
         assert_eq!(cockpit.state(), sw::Authority::STUDENT, "inside");
         let before = cockpit.authority();
@@ -58,9 +58,9 @@ fn each_limit_of_the_envelope_ends_the_episode_as_terminated() {
 fn after_a_recovery_the_next_episode_starts_at_the_setpoint() {
     let mut cockpit = Cockpit::flying(&[("episode.settle_s", Value::Float(0.1))]);
     let episode = cockpit.authority().episode_id;
-    cockpit.period(0.7, Some(0.1), Some(0.2));
+    cockpit.period(0.25, Some(0.1), Some(0.2));
     for _ in 0..30 {
-        cockpit.period(0.4, Some(0.1), Some(0.2));
+        cockpit.period(0.22, Some(0.1), Some(0.2));
     }
     assert_eq!((cockpit.state(), cockpit.authority().episode_id), (sw::Authority::RECOVER, episode));
     // Near, but too fast; then settled for long enough.
@@ -84,18 +84,18 @@ fn on_violation_reset_the_vehicle_is_put_back_and_an_episode_starts() {
     let mut cockpit = Cockpit::flying(&[("on_violation", text("reset"))]);
     let episode = cockpit.authority().episode_id;
     let calls = |c: &Cockpit| c.rig.calls::<sw::ResetVehicle>("px4_bridge/reset_vehicle").count();
-    cockpit.period(0.7, Some(0.1), Some(0.2));
+    cockpit.period(0.25, Some(0.1), Some(0.2));
     assert_eq!((calls(&cockpit), cockpit.state()), (1, sw::Authority::GUIDE));
     assert_eq!(cockpit.rig.calls::<Trigger>("state_estimator/reset").count(), 1);
     let (_, request) = cockpit.rig.calls::<sw::ResetVehicle>("px4_bridge/reset_vehicle").last().unwrap();
     assert_eq!(request.pose.position.to_array(), [0.0, 0.0, 1.0]);
     // Not there yet: it asks again once a second.
     for _ in 0..95 {
-        cockpit.period(0.7, Some(0.1), Some(0.2));
+        cockpit.period(0.25, Some(0.1), Some(0.2));
     }
     assert_eq!(calls(&cockpit), 1);
     for _ in 0..10 {
-        cockpit.period(0.7, Some(0.1), Some(0.2));
+        cockpit.period(0.25, Some(0.1), Some(0.2));
     }
     assert_eq!((calls(&cockpit), cockpit.authority().episode_id), (2, episode));
     for _ in 0..5 {
@@ -109,7 +109,7 @@ fn a_reset_that_is_waited_for_is_forgotten_when_no_episode_follows() {
     for end in ["~/land", "~/stop", "disarmed"] {
         let mut cockpit = Cockpit::flying(&[("on_violation", text("reset"))]);
         let episode = cockpit.authority().episode_id;
-        cockpit.period(0.7, Some(0.1), Some(0.2));
+        cockpit.period(0.25, Some(0.1), Some(0.2));
         match end {
             "disarmed" => {
                 // Not armed again by itself.
@@ -155,14 +155,14 @@ fn an_episode_that_is_over_is_truncated_and_the_jump_start_is_obeyed() {
 #[test]
 fn stop_holds_the_position_under_the_guide_until_told_otherwise() {
     let mut cockpit = Cockpit::flying(&[]);
-    cockpit.period(0.3, Some(0.1), Some(0.2));
+    cockpit.period(0.15, Some(0.1), Some(0.2));
     let answer = cockpit.ask("~/stop");
     assert!(answer.success, "{}", answer.message);
     for _ in 0..100 {
         cockpit.period(0.0, Some(0.1), Some(0.2));
     }
     assert_eq!(cockpit.state(), sw::Authority::HOLD);
-    assert_eq!(cockpit.guide_setpoint(), Some([0.3, 0.0, 1.0]), "where it was stopped");
+    assert_eq!(cockpit.guide_setpoint(), Some([0.15, 0.0, 1.0]), "where it was stopped");
     assert!(cockpit.commands().iter().rev().take(100).all(|c| c.source == GUIDE));
     assert!(cockpit.experience().last().unwrap().truncated);
     assert!(cockpit.ask("~/start_episode").success);
@@ -170,6 +170,16 @@ fn stop_holds_the_position_under_the_guide_until_told_otherwise() {
         cockpit.period(0.0, Some(0.1), Some(0.2));
     }
     assert_eq!(cockpit.state(), sw::Authority::STUDENT);
+}
+
+/// What the bridge says of a vehicle that flies under our command.
+fn armed() -> sw::VehicleStatus {
+    sw::VehicleStatus {
+        connected: true,
+        armed: true,
+        mode: sw::VehicleStatus::MODE_OFFBOARD,
+        ..Default::default()
+    }
 }
 
 /// Brings a vehicle into a state.
@@ -181,7 +191,7 @@ fn in_state(state: u8) -> Cockpit {
                 cockpit.period(0.0, Some(0.1), Some(0.2));
             }
         }
-        sw::Authority::RECOVER => cockpit.period(0.7, Some(0.1), Some(0.2)),
+        sw::Authority::RECOVER => cockpit.period(0.25, Some(0.1), Some(0.2)),
         sw::Authority::HOLD => assert!(cockpit.ask("~/stop").success),
         _ => {}
     }
@@ -207,20 +217,22 @@ fn it_lands_from_anywhere_and_is_disarmed_on_the_ground() {
             assert_eq!(cockpit.commands().last().unwrap().source, GUIDE);
             z = 1.0 - 0.4 * (cockpit.rig.now() - start).seconds();
         }
-        // On the ground: no longer sinking for half a second takes the thrust away.
+        // On the ground: it no longer follows, the guide takes thrust away, and the land detector says so.
         let ground = Pose { position: [0.0; 3], ..Pose::at(0.0) };
         for _ in 0..110 {
-            cockpit.period_at(ground, Some(-0.1), Some(0.2));
+            cockpit.period_at(ground, Some(-0.3), Some(0.2));
+        }
+        assert!(cockpit.commands().iter().all(|c| c.source != NOBODY || c.motors == [-1.0; 4]));
+        assert_eq!(cockpit.commands().last().unwrap().source, GUIDE, "two signs are not enough");
+        cockpit.autopilot(sw::VehicleStatus { landed: true, ..armed() });
+        for _ in 0..60 {
+            cockpit.period_at(ground, Some(-0.3), Some(0.2));
         }
         let last = cockpit.commands().pop().unwrap();
         assert_eq!((last.source, last.motors), (NOBODY, [-1.0; 4]));
-        cockpit.autopilot(sw::VehicleStatus {
-            connected: true,
-            armed: true,
-            mode: sw::VehicleStatus::MODE_OFFBOARD,
-            landed: true,
-            ..Default::default()
-        });
+        // Disarming is the autopilot's.
+        assert_eq!(cockpit.state(), A::LAND);
+        cockpit.autopilot(sw::VehicleStatus { landed: true, armed: false, ..armed() });
         assert_eq!((cockpit.state(), cockpit.authority().reason.as_str()), (A::DISARMED, "landed"));
         cockpit.rig.forget();
         for _ in 0..100 {
@@ -247,6 +259,7 @@ fn services_that_make_no_sense_now_say_why() {
     refused(cockpit.ask("~/arm"), "PX4 connected");
     cockpit.status(false);
     // The bridge dies: its last word is no longer true.
+    cockpit.bridge_lives = false;
     for _ in 0..300 {
         cockpit.period(0.0, Some(0.1), None);
     }
@@ -374,7 +387,12 @@ fn a_stopping_supervisor_lands_first() {
 
 #[test]
 fn a_setpoint_that_wanders_is_published_and_experience_is_relative_to_it() {
-    let settings = [("episode.setpoint_speed", Value::Float(0.6)), ("episode_steps", Value::Integer(100))];
+    let settings = [
+        ("episode.setpoint_speed", Value::Float(0.6)),
+        ("episode_steps", Value::Integer(100)),
+        ("envelope.position", Value::Float(0.6)),
+        ("envelope.lookahead_s", Value::Float(0.0)),
+    ];
     let mut cockpit = Cockpit::flying(&settings);
     // Several episodes, of which about half move it; the vehicle stays where it is.
     for _ in 0..2000 {
@@ -382,7 +400,7 @@ fn a_setpoint_that_wanders_is_published_and_experience_is_relative_to_it() {
     }
     let published: Vec<[f64; 3]> = cockpit
         .rig
-        .sent::<geometry_msgs::PoseStamped>("setpoint")
+        .sent::<geometry_msgs::PoseStamped>("target")
         .map(|m| m.pose.position.to_array())
         .collect();
     let farthest = published.iter().map(|p| p[0].abs()).fold(0.0, f64::max);
@@ -405,5 +423,6 @@ fn without_speed_nobody_moves_the_setpoint() {
     for _ in 0..200 {
         cockpit.period(0.0, Some(0.1), Some(0.2));
     }
-    assert_eq!(cockpit.rig.sent::<geometry_msgs::PoseStamped>("setpoint").count(), 0);
+    let target = cockpit.rig.sent::<geometry_msgs::PoseStamped>("target");
+    assert!(target.into_iter().all(|m| m.pose.position.to_array() == [0.0, 0.0, 1.0]));
 }

@@ -9,7 +9,7 @@
 use spikewing_msgs::{
     geometry_msgs,
     nav_msgs::Odometry,
-    spikewing_msgs as sw,
+    sensor_msgs, spikewing_msgs as sw,
     std_srvs::{Trigger, Trigger_Request, Trigger_Response},
 };
 use spikewing_runtime::{Span, Time, parameter::Value, rig::Rig};
@@ -34,14 +34,26 @@ impl Pose {
 
 pub struct Cockpit {
     pub rig: Rig,
+    /// The autopilot's last status, which the bridge repeats while it lives.
+    status: Option<sw::VehicleStatus>,
+    pub bridge_lives: bool,
+    since_status: i64,
+    /// No two estimates are alike.
+    noise: f64,
 }
 
 impl Cockpit {
     /// Arms by itself, and takes every calm moment for the start of an episode.
     pub fn new(settings: &[(&str, Value)]) -> Self {
-        let mut all = vec![("auto_arm", Value::Bool(true)), ("episode.settle_s", Value::Float(0.0))];
+        let mut all = vec![
+            ("auto_arm", Value::Bool(true)),
+            ("episode.settle_s", Value::Float(0.0)),
+            // A test may put the vehicle outside without a jump that nobody would believe.
+            ("envelope.position", Value::Float(0.2)),
+        ];
         all.extend(settings.iter().cloned());
-        Self { rig: Rig::build(&NODE, &all).unwrap() }
+        let rig = Rig::build(&NODE, &all).unwrap();
+        Self { rig, status: None, bridge_lives: true, since_status: 0, noise: 0.0 }
     }
 
     /// Armed, in an episode, the student flying.
@@ -68,6 +80,13 @@ impl Cockpit {
 
     pub fn wait(&mut self, milliseconds: i64) {
         self.rig.pass(Span::from_millis(milliseconds));
+        self.since_status += milliseconds;
+        if self.bridge_lives
+            && self.since_status >= 200
+            && let Some(status) = self.status.clone()
+        {
+            self.autopilot(status);
+        }
     }
 
     /// The autopilot's status: armed in offboard mode, or standing on the ground.
@@ -83,7 +102,16 @@ impl Cockpit {
     }
 
     pub fn autopilot(&mut self, status: sw::VehicleStatus) {
+        self.since_status = 0;
+        self.status = Some(status.clone());
         self.rig.message("vehicle/status", status);
+    }
+
+    /// What the inertial sensors feel along the body's z axis, m/s².
+    pub fn imu(&mut self, force_z: f64) {
+        let mut m = sensor_msgs::Imu::default();
+        m.linear_acceleration.z = force_z;
+        self.rig.message("imu", m);
     }
 
     pub fn odometry(&mut self, pose: Pose) {
@@ -96,7 +124,8 @@ impl Cockpit {
         let [x, y, z] = pose.velocity;
         m.twist.twist.linear = geometry_msgs::Vector3::new(x, y, z);
         let [x, y, z] = pose.rates;
-        m.twist.twist.angular = geometry_msgs::Vector3::new(x, y, z);
+        self.noise = if self.noise > 1e-9 { 0.0 } else { self.noise + 1e-10 };
+        m.twist.twist.angular = geometry_msgs::Vector3::new(x, y, z + self.noise);
         self.rig.message("odometry", m);
     }
 
