@@ -275,15 +275,14 @@ impl Reader {
             return Ok(Setting::File(PathBuf::from(file)));
         }
         let name = self.required(place, entry, "name")?;
-        let value = match entry.get("value") {
-            Some(Yaml::String(text)) => parameter_file::value_of_text(&self.substitute(place, text)?),
-            Some(other) => match parameter_file::value_of(other) {
-                Some(value) => value,
-                None => {
-                    return place.fail(format!("param {name}: a boolean, number, text or list is expected"));
-                }
-            },
+        let text = match entry.get("value") {
+            Some(Yaml::String(text)) => self.substitute(place, text)?,
+            Some(other) => serde_yaml::to_string(other).unwrap_or_default(),
             None => return place.fail(format!("param {name} has no value")),
+        };
+        let value = match parameter_file::value_of_text(&text) {
+            Ok(value) => value,
+            Err(why) => return place.fail(format!("param {name}: {why}")),
         };
         Ok(Setting::Value(name, value))
     }

@@ -8,6 +8,7 @@ mod host;
 pub mod instance;
 pub mod launch;
 pub mod local;
+pub mod names;
 pub mod node;
 pub mod options;
 pub mod parameter;
@@ -25,6 +26,7 @@ mod r2r {
 pub mod rig;
 pub mod rosout;
 pub mod time;
+pub mod yaml;
 
 pub use node::{Context, Node, NodeKind, Outbox, Received};
 pub use options::NodeOptions;

@@ -2,6 +2,9 @@
 
 use crate::{instance, node::Context, parameter::Parameters};
 
+/// What a remapping begins with that holds for topics only, or for services only.
+pub const TOPIC_ONLY: [&str; 2] = ["rostopic://", "rosservice://"];
+
 /// What the command line or a launch file says about one node.
 #[derive(Clone, Debug, Default)]
 pub struct NodeOptions {
@@ -15,8 +18,12 @@ pub struct NodeOptions {
     pub parameters: Parameters,
     /// Whether the node's clock is `/clock`.
     pub use_sim_time: bool,
-    /// Least severe level that is logged, e.g. `info`.
+    /// What is logged: a level, e.g. `info`, perhaps with levels of single targets behind it.
     pub log_level: Option<String>,
+    /// The security enclave that the node belongs to.
+    pub enclave: Option<String>,
+    /// What was given and has no effect, or perhaps not the one that was meant; the node logs it at its start.
+    pub remarks: Vec<String>,
 }
 
 impl NodeOptions {
@@ -45,14 +52,26 @@ impl NodeOptions {
         join(&self.namespace, &self.name)
     }
 
-    /// The absolute name of a topic or service after namespace and remapping. `name` is relative (`odometry`),
-    /// absolute (`/clock`) or private (`~/reset`).
+    /// The absolute name of a topic after namespace and remapping. `name` is relative (`odometry`), absolute
+    /// (`/clock`) or private (`~/reset`).
     pub fn resolve(&self, name: &str) -> String {
+        self.resolve_end(name, TOPIC_ONLY[0])
+    }
+
+    /// The absolute name of a service after namespace and remapping.
+    pub fn resolve_service(&self, name: &str) -> String {
+        self.resolve_end(name, TOPIC_ONLY[1])
+    }
+
+    /// Rules without a scheme hold for topics and services.
+    fn resolve_end(&self, name: &str, scheme: &str) -> String {
         let expanded = self.expand(name);
-        self.remaps
-            .iter()
-            .find(|(from, _)| self.expand(from) == expanded)
-            .map_or(expanded, |(_, to)| self.expand(to))
+        let fits = |from: &str| {
+            let from = from.strip_prefix(scheme).unwrap_or(from);
+            !from.contains("://") && self.expand(from) == expanded
+        };
+        let rule = self.remaps.iter().find(|(from, _)| fits(from));
+        rule.map_or_else(|| expanded.clone(), |(_, to)| self.expand(to))
     }
 
     fn expand(&self, name: &str) -> String {

@@ -17,6 +17,10 @@ pub enum Value {
     Float(f64),
     /// Text.
     Text(String),
+    /// Several booleans.
+    Bools(Vec<bool>),
+    /// Several whole numbers.
+    Integers(Vec<i64>),
     /// Several real numbers.
     Floats(Vec<f64>),
     /// Several texts.
@@ -31,8 +35,59 @@ impl Value {
             Self::Integer(_) => "a whole number",
             Self::Float(_) => "a number",
             Self::Text(_) => "a text",
+            Self::Bools(_) => "a list of booleans",
+            Self::Integers(_) => "a list of whole numbers",
             Self::Floats(_) => "a list of numbers",
             Self::Texts(_) => "a list of texts",
+        }
+    }
+
+    /// As a parameter file or `-p name:=` has it, texts in quotes.
+    pub fn to_yaml(&self) -> String {
+        fn quoted(text: &str) -> String {
+            let mut out = String::from("\"");
+            for c in text.chars() {
+                match c {
+                    '"' => out.push_str("\\\""),
+                    '\\' => out.push_str("\\\\"),
+                    '\n' => out.push_str("\\n"),
+                    c if c.is_control() => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+                    c => out.push(c),
+                }
+            }
+            out.push('"');
+            out
+        }
+        fn real(v: &f64) -> String {
+            match v {
+                v if v.is_nan() => ".nan".to_owned(),
+                v if v.is_infinite() => if *v < 0.0 { "-.inf" } else { ".inf" }.to_owned(),
+                v => format!("{v:?}"),
+            }
+        }
+        fn list<T>(items: &[T], one: impl Fn(&T) -> String) -> String {
+            format!("[{}]", items.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        match self {
+            Self::Bool(v) => v.to_string(),
+            Self::Integer(v) => v.to_string(),
+            Self::Float(v) => real(v),
+            Self::Text(v) => quoted(v),
+            Self::Bools(v) => list(v, ToString::to_string),
+            Self::Integers(v) => list(v, ToString::to_string),
+            Self::Floats(v) => list(v, real),
+            Self::Texts(v) => list(v, |t| quoted(t)),
+        }
+    }
+
+    /// Whether it is a list without elements, which has no type of its own.
+    fn is_empty_list(&self) -> bool {
+        match self {
+            Self::Bools(v) => v.is_empty(),
+            Self::Integers(v) => v.is_empty(),
+            Self::Floats(v) => v.is_empty(),
+            Self::Texts(v) => v.is_empty(),
+            _ => false,
         }
     }
 }
@@ -44,8 +99,9 @@ impl fmt::Display for Value {
             Self::Integer(v) => write!(f, "{v}"),
             Self::Float(v) => write!(f, "{v:?}"),
             Self::Text(v) => write!(f, "{v}"),
-            Self::Floats(v) => write!(f, "{v:?}"),
-            Self::Texts(v) => write!(f, "{v:?}"),
+            Self::Bools(_) | Self::Integers(_) | Self::Floats(_) | Self::Texts(_) => {
+                f.write_str(&self.to_yaml())
+            }
         }
     }
 }
@@ -165,17 +221,21 @@ impl Declaration {
         self
     }
 
-    /// The value in the declared type, or why it is refused. Whole numbers are taken where real ones are declared.
+    /// The value in the declared type, or why it is refused. Whole numbers are taken where real ones are declared, and an
+    /// empty list is a list of the declared type.
     pub fn check(&self, value: Value) -> Result<Value, ParameterError> {
         let value = match (&self.default, value) {
             (Value::Float(_), Value::Integer(v)) => Value::Float(v as f64),
+            (Value::Floats(_), Value::Integers(v)) => Value::Floats(v.iter().map(|v| *v as f64).collect()),
+            (Value::Floats(_), value) if value.is_empty_list() => Value::Floats(Vec::new()),
+            (Value::Texts(_), value) if value.is_empty_list() => Value::Texts(Vec::new()),
             (_, value) => value,
         };
         if std::mem::discriminant(&value) != std::mem::discriminant(&self.default) {
             return Err(ParameterError::Type {
                 name: self.name.to_owned(),
                 expected: self.default.type_name(),
-                got: format!("{} ({value})", value.type_name()),
+                got: format!("{} ({}){}", value.type_name(), value.to_yaml(), mend(&self.default, &value)),
             });
         }
         if let (Some(length), Value::Floats(values)) = (self.length, &value)
@@ -218,6 +278,22 @@ impl Declaration {
             _ => {}
         }
         Ok(value)
+    }
+}
+
+/// What to write instead of a value of another type.
+fn mend(declared: &Value, got: &Value) -> String {
+    match (declared, got) {
+        (Value::Text(_), Value::Bool(_) | Value::Integer(_) | Value::Float(_)) => {
+            format!("; put it in quotes: '{}'", got.to_yaml())
+        }
+        (Value::Bool(_) | Value::Integer(_) | Value::Float(_), Value::Text(text))
+            if !matches!(crate::parameter_file::value_of_text(text), Ok(Value::Text(_)) | Err(_)) =>
+        {
+            format!("; write it without quotes: {text}")
+        }
+        (Value::Texts(_), Value::Text(text)) => format!("; write a list: [{text}]"),
+        _ => String::new(),
     }
 }
 
@@ -277,7 +353,7 @@ pub enum ParameterError {
         got: usize,
     },
     /// NaN or infinite.
-    #[error("parameter `{name}` = {got} is not a finite number")]
+    #[error("parameter `{name}` = {got} is not a finite number, and must be")]
     NotFinite {
         /// Parameter.
         name: String,

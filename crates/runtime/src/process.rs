@@ -41,7 +41,8 @@ fn level_name(level: &str) -> String {
     };
     // RustDDS tells of every peer that comes and goes, and of multicast groups that a plain loopback does not have; r2r
     // takes the end of a peer for a failure.
-    format!("{level},rustdds=error,rustdds::network=off,cdr_encoding=warn,r2r::subscribers=off")
+    // What is asked for by name comes last, and holds.
+    format!("rustdds=error,rustdds::network=off,cdr_encoding=warn,r2r::subscribers=off,{level}")
 }
 
 /// A flag that SIGINT and SIGTERM set. A second signal sets it again: a landing is never cut short by impatience.
@@ -58,8 +59,15 @@ pub fn stop_flag() -> std::io::Result<StopFlag> {
 
 /// The `main` of a node's executable.
 pub fn main(kind: &NodeKind) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    run(kind, &arguments)
+    let arguments: Result<Vec<String>, _> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    match arguments {
+        Ok(arguments) => run(kind, &arguments),
+        Err(argument) => {
+            eprintln!("{}: argument `{}` is not UTF-8", kind.name, argument.to_string_lossy());
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Runs a node with the arguments behind its name.
@@ -76,6 +84,9 @@ pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
         }
     };
     start_log(options.log_level.as_deref());
+    for remark in &options.remarks {
+        tracing::warn!(node = options.full_name(), "{remark}");
+    }
     match carried(kind, &options) {
         Ok(Finish::Success) => ExitCode::SUCCESS,
         Ok(Finish::Failure(reason)) => {

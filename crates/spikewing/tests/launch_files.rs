@@ -120,7 +120,7 @@ fn gazebo_keeps_the_time_of_every_node() {
         let options = options(node);
         assert!(options.use_sim_time, "{}", node.name);
         if node.exec == "px4_bridge" {
-            assert_eq!(options.resolve("set_entity_pose"), "/world/default/set_pose");
+            assert_eq!(options.resolve_service("set_entity_pose"), "/world/default/set_pose");
         }
     }
 }

@@ -233,6 +233,8 @@ fn to_ros(value: &Value) -> ParameterValue {
             Value::Integer(_) => ParameterType::PARAMETER_INTEGER,
             Value::Float(_) => ParameterType::PARAMETER_DOUBLE,
             Value::Text(_) => ParameterType::PARAMETER_STRING,
+            Value::Bools(_) => ParameterType::PARAMETER_BOOL_ARRAY,
+            Value::Integers(_) => ParameterType::PARAMETER_INTEGER_ARRAY,
             Value::Floats(_) => ParameterType::PARAMETER_DOUBLE_ARRAY,
             Value::Texts(_) => ParameterType::PARAMETER_STRING_ARRAY,
         },
@@ -243,6 +245,8 @@ fn to_ros(value: &Value) -> ParameterValue {
         Value::Integer(v) => ros.integer_value = *v,
         Value::Float(v) => ros.double_value = *v,
         Value::Text(v) => ros.string_value.clone_from(v),
+        Value::Bools(v) => ros.bool_array_value.clone_from(v),
+        Value::Integers(v) => ros.integer_array_value.clone_from(v),
         Value::Floats(v) => ros.double_array_value.clone_from(v),
         Value::Texts(v) => ros.string_array_value.clone_from(v),
     }
@@ -257,9 +261,7 @@ fn from_ros(value: &ParameterValue, declared: &Value) -> Result<Value, String> {
         ParameterType::PARAMETER_DOUBLE => Value::Float(value.double_value),
         ParameterType::PARAMETER_STRING => Value::Text(value.string_value.clone()),
         ParameterType::PARAMETER_DOUBLE_ARRAY => Value::Floats(value.double_array_value.clone()),
-        ParameterType::PARAMETER_INTEGER_ARRAY => {
-            Value::Floats(value.integer_array_value.iter().map(|&v| v as f64).collect())
-        }
+        ParameterType::PARAMETER_INTEGER_ARRAY => Value::Integers(value.integer_array_value.clone()),
         ParameterType::PARAMETER_STRING_ARRAY => Value::Texts(value.string_array_value.clone()),
         ParameterType::PARAMETER_BYTE_ARRAY | ParameterType::PARAMETER_BOOL_ARRAY
             if value.byte_array_value.is_empty() && value.bool_array_value.is_empty() =>
@@ -272,7 +274,7 @@ fn from_ros(value: &ParameterValue, declared: &Value) -> Result<Value, String> {
         ParameterType::PARAMETER_NOT_SET => return Err("declared parameters cannot be deleted".to_owned()),
         other => {
             return Err(format!(
-                "{} is declared, but the value has the ROS type {other}",
+                "{} is declared, but the value has the ROS type {other} (rcl_interfaces/msg/ParameterType)",
                 declared.type_name()
             ));
         }

@@ -114,5 +114,11 @@ fn service(
         codec::decoder_named(&format!("{ros_type}_{part}")).ok_or(HostError::Type { port, ros_type })
     };
     let (decode_request, decode_response) = (decoder("Request")?, decoder("Response")?);
-    Ok(ServicePlan { port, service: options.resolve(port), ros_type, decode_request, decode_response })
+    Ok(ServicePlan {
+        port,
+        service: options.resolve_service(port),
+        ros_type,
+        decode_request,
+        decode_response,
+    })
 }

@@ -147,13 +147,13 @@ impl<'a> Composition<'a> {
             outputs.push((end.name, self.topic(options.resolve(end.name), end.ros_type, index, &name)?));
         }
         for end in &interface.servers {
-            let service = options.resolve(end.name);
+            let service = options.resolve_service(end.name);
             if let Some((other, _)) = self.servers.insert(service.clone(), (index, end.name)) {
                 let other = self.nodes.get(other).map_or(name.clone(), |n| n.name.clone());
                 return Err(LocalError::Duplicate { what: format!("service {service}"), node: name, other });
             }
         }
-        let clients = interface.clients.iter().map(|c| (c.name, options.resolve(c.name))).collect();
+        let clients = interface.clients.iter().map(|c| (c.name, options.resolve_service(c.name))).collect();
         self.nodes.push(Hosted { name, node, outputs, clients, timers: interface.timers });
         Ok(())
     }

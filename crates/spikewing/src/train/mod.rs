@@ -159,7 +159,8 @@ impl TrainArgs {
             let (node, name) =
                 path.split_once('.').ok_or_else(|| format!("--param {text}: expected NODE.NAME:=VALUE"))?;
             registry::find(node).map_err(|e| format!("--param {text}: {e}"))?;
-            overrides.push((node, name, parameter_file::value_of_text(value)));
+            let value = parameter_file::value_of_text(value).map_err(|e| format!("--param {text}: {e}"))?;
+            overrides.push((node, name, value));
         }
         let mut all = Vec::new();
         for kind in registry::NODES {

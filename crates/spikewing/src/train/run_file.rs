@@ -41,6 +41,8 @@ fn yaml(value: &Value) -> Yaml {
         Value::Integer(v) => Yaml::from(*v),
         Value::Float(v) => Yaml::from(*v),
         Value::Text(v) => Yaml::from(v.clone()),
+        Value::Bools(v) => Yaml::from(v.clone()),
+        Value::Integers(v) => Yaml::from(v.clone()),
         Value::Floats(v) => Yaml::from(v.clone()),
         Value::Texts(v) => Yaml::from(v.clone()),
     }

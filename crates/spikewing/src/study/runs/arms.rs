@@ -149,7 +149,7 @@ mod tests {
                     let (node, name) = path.split_once('.').unwrap();
                     let kind = crate::registry::find(node).unwrap();
                     let mut options = spikewing_runtime::NodeOptions::of(kind);
-                    let value = spikewing_runtime::parameter_file::value_of_text(value);
+                    let value = spikewing_runtime::parameter_file::value_of_text(value).unwrap();
                     options.parameters.set(name, value).unwrap_or_else(|e| panic!("{text}: {e}"));
                 }
             }
