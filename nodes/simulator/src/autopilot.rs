@@ -326,7 +326,8 @@ impl Autopilot {
         };
         match c.command {
             DO_SET_MODE => {
-                let mode = (c.param1 as i32 & 1 == 1).then(|| Mode::from_custom(c.param2, c.param3)).flatten();
+                let mode =
+                    (c.param1 as i32 & 1 == 1).then(|| Mode::from_custom(c.param2, c.param3)).flatten();
                 granted(mode.is_some_and(|mode| self.set_mode(now, mode)))
             }
             ARM_DISARM if c.param1.round() == 1.0 => granted(self.arm(now)),

@@ -143,8 +143,8 @@ impl Failsafe {
             self.battery_action = battery;
         }
         // Whoever already flies a failsafe worse than hold does not go back to it.
-        let waits = self.selected <= Action::Hold
-            && self.battery_since.is_some_and(|since| now - since < self.delay);
+        let waits =
+            self.selected <= Action::Hold && self.battery_since.is_some_and(|since| now - since < self.delay);
         let battery = if waits { self.battery_action.min(Action::Hold) } else { self.battery_action };
         let wanted = battery.max(fallback);
         self.taken_over &= wanted.may_be_taken_over();

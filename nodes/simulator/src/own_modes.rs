@@ -52,7 +52,9 @@ impl OwnModes {
             Control::Off | Control::Offboard | Control::Hold | Control::Altitude => false,
         };
         match control {
-            Control::Return if !self.descends => setpoint = Vector3::new(self.home.x, self.home.y, setpoint.z),
+            Control::Return if !self.descends => {
+                setpoint = Vector3::new(self.home.x, self.home.y, setpoint.z)
+            }
             // Nobody holds the position.
             Control::Altitude => setpoint = Vector3::new(state.position.x, state.position.y, setpoint.z),
             _ => {}

@@ -43,7 +43,7 @@ fn offboard_mode_wants_a_heartbeat_that_streams_for_a_second() {
     let mut other = Companion::new(&[]);
     for _ in 0..100 {
         let mode = OffboardControlMode { position: true, ..Default::default() };
-        other.rig.message("/fmu/in/offboard_control_mode", mode);
+        other.rig.message(px4::OFFBOARD_CONTROL_MODE, mode);
         other.pass(20);
     }
     assert_eq!(other.offboard(), REJECTED, "not for direct motor control");
@@ -243,14 +243,14 @@ fn px4_1_18_has_other_layouts_and_topics() {
         param2,
         ..Default::default()
     };
-    px4.rig.message("/fmu/in/vehicle_command", command(VehicleCommand::VEHICLE_CMD_DO_SET_MODE, 1.0, 6.0));
+    px4.rig.message(px4::VEHICLE_COMMAND, command(VehicleCommand::VEHICLE_CMD_DO_SET_MODE, 1.0, 6.0));
     px4.rig.message(
-        "/fmu/in/vehicle_command",
+        px4::VEHICLE_COMMAND,
         command(VehicleCommand::VEHICLE_CMD_COMPONENT_ARM_DISARM, 1.0, 0.0),
     );
-    let acks: Vec<u8> = px4.rig.sent::<Ack>("/fmu/out/vehicle_command_ack_v1").map(|a| a.result).collect();
+    let acks: Vec<u8> = px4.rig.sent::<Ack>(px4::ACK_V1.name).map(|a| a.result).collect();
     assert_eq!(acks, [0, 0]);
-    let status = px4.rig.last::<VehicleStatusV4>("/fmu/out/vehicle_status_v4").unwrap();
+    let status = px4.rig.last::<VehicleStatusV4>(px4::STATUS_V4.name).unwrap();
     assert_eq!(status.arming_state, VehicleStatusV4::ARMING_STATE_ARMED);
     assert_eq!(status.nav_state, VehicleStatusV4::NAVIGATION_STATE_OFFBOARD);
 }
