@@ -416,6 +416,7 @@ impl Autopilot {
     fn fallback(&self, now: Time) -> Action {
         let manual = self.rules.manual_control;
         match self.intended {
+            Mode::Termination => Action::Terminate,
             Mode::Offboard if self.signal_lost(now) => match self.rules.loss_action {
                 // NAV_RCL_ACT, of which the default is to return.
                 Action::Position | Action::Altitude | Action::Stabilized if !manual => Action::Return,

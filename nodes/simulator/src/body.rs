@@ -125,7 +125,11 @@ impl Body {
 
     /// The ground takes what falls on it: the vehicle stands, level, with its heading.
     fn ground(&mut self) {
-        if self.state.position.z > 0.0 || self.state.velocity.z > 0.0 {
+        if self.state.position.z > 0.0 {
+            return;
+        }
+        if self.state.velocity.z > 0.0 {
+            self.state.position.z = 0.0;
             return;
         }
         self.state.position.z = 0.0;

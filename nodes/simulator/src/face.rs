@@ -6,7 +6,6 @@ use spikewing_px4_bridge::{
     frames,
     px4::{self, Release},
 };
-use spikewing_quad::State;
 use spikewing_runtime::{
     Outbox, Span, Time,
     port::{Interface, Output, Qos},
@@ -15,6 +14,7 @@ use spikewing_runtime::{
 use crate::{
     autopilot::{self, Autopilot},
     land_detector::Landing,
+    sensors::Sample,
 };
 
 const ODOMETRY: Output<px4_msgs::VehicleOdometry> = Output::new(px4::VEHICLE_ODOMETRY, Qos::px4_out(5));
@@ -114,26 +114,25 @@ impl Face {
         }
     }
 
+    /// Jumps of the estimate, modulo 256.
+    pub fn resets(&self) -> u8 {
+        self.reset_counter
+    }
+
     /// The estimate jumped.
     pub fn count_reset(&mut self) {
         self.reset_counter = self.reset_counter.wrapping_add(1);
     }
 
-    /// The estimate of time `held`; variances of position, orientation and velocity, world axes.
-    pub fn odometry(
-        &self,
-        now: Time,
-        held: Time,
-        seen: &State,
-        variances: &[Vector3<f64>; 3],
-        out: &mut Outbox,
-    ) {
+    /// The estimate; variances of position, orientation and velocity, world axes.
+    pub fn odometry(&self, now: Time, sample: &Sample, variances: &[Vector3<f64>; 3], out: &mut Outbox) {
+        let seen = &sample.seen;
         let [position, orientation, velocity] = variances.map(|v| [v.y as f32, v.x as f32, v.z as f32]);
         out.publish(
             &ODOMETRY,
             px4_msgs::VehicleOdometry {
                 timestamp: self.clock.microseconds(now),
-                timestamp_sample: self.clock.microseconds(held),
+                timestamp_sample: self.clock.microseconds(sample.held),
                 pose_frame: px4_msgs::VehicleOdometry::POSE_FRAME_NED,
                 position: frames::to_f32(&frames::world(&seen.position)),
                 q: frames::quaternion_to_px4(&frames::orientation(&seen.orientation)),
@@ -143,7 +142,7 @@ impl Face {
                 position_variance: position,
                 orientation_variance: orientation,
                 velocity_variance: velocity,
-                reset_counter: self.reset_counter,
+                reset_counter: sample.resets,
                 quality: 100,
             },
         );

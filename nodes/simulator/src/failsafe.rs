@@ -32,35 +32,16 @@ pub enum Action {
 
 impl Action {
     /// Values of COM_OBL_RC_ACT, as the parameter names them.
-    pub const LOSS: &[&str] =
-        &["position", "altitude", "stabilized", "return", "land", "hold", "terminate", "disarm"];
-    /// Values of COM_LOW_BAT_ACT.
-    pub const LOW_BATTERY: &[&str] = &["warning", "return", "land", "return_or_land"];
-
-    /// From COM_OBL_RC_ACT; the declaration admits no other.
-    pub fn on_loss(name: &str) -> Self {
-        match name {
-            "position" => Self::Position,
-            "altitude" => Self::Altitude,
-            "stabilized" => Self::Stabilized,
-            "return" => Self::Return,
-            "hold" => Self::Hold,
-            "terminate" => Self::Terminate,
-            "disarm" => Self::Disarm,
-            _ => Self::Land,
-        }
-    }
-
-    /// What COM_LOW_BAT_ACT does at a warning.
-    pub fn on_battery(name: &str, warning: Warning) -> Self {
-        match (name, warning) {
-            (_, Warning::None) => Self::None,
-            (_, Warning::Low) => Self::Warn,
-            ("return", _) | ("return_or_land", Warning::Critical) => Self::Return,
-            ("land", _) | ("return_or_land", _) => Self::Land,
-            _ => Self::Warn,
-        }
-    }
+    pub const LOSS: &[(&str, Self)] = &[
+        ("position", Self::Position),
+        ("altitude", Self::Altitude),
+        ("stabilized", Self::Stabilized),
+        ("return", Self::Return),
+        ("land", Self::Land),
+        ("hold", Self::Hold),
+        ("terminate", Self::Terminate),
+        ("disarm", Self::Disarm),
+    ];
 
     /// The mode that it flies, where it changes the intended one.
     pub fn mode(self) -> Option<Mode> {
@@ -78,6 +59,39 @@ impl Action {
 
     fn may_be_taken_over(self) -> bool {
         matches!(self, Self::Hold | Self::Return | Self::Land)
+    }
+}
+
+/// COM_LOW_BAT_ACT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowBattery {
+    /// Only says so.
+    Warning,
+    /// Returns when critical.
+    Return,
+    /// Lands when critical.
+    Land,
+    /// Returns when critical, lands when empty.
+    ReturnOrLand,
+}
+
+impl LowBattery {
+    /// As the parameter names them.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("warning", Self::Warning),
+        ("return", Self::Return),
+        ("land", Self::Land),
+        ("return_or_land", Self::ReturnOrLand),
+    ];
+
+    /// What a warning of the battery leads to.
+    pub fn action(self, warning: Warning) -> Action {
+        match (self, warning) {
+            (_, Warning::None) => Action::None,
+            (Self::Warning, _) | (_, Warning::Low) => Action::Warn,
+            (Self::Return, _) | (Self::ReturnOrLand, Warning::Critical) => Action::Return,
+            (Self::Land | Self::ReturnOrLand, _) => Action::Land,
+        }
     }
 }
 

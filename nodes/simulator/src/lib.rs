@@ -40,7 +40,7 @@ use ekf::Ekf;
 use face::Face;
 use land_detector::{LandDetector, Landing, Senses};
 use own_modes::OwnModes;
-use sensors::Sensors;
+use sensors::{Sample, Sensors};
 use settings::{Realism, Settings};
 
 const HEARTBEAT: Input<px4_msgs::OffboardControlMode> =
@@ -188,11 +188,11 @@ impl Simulator {
                 }
                 None => (seen, Span::ZERO),
             };
-            self.sensors.send(now, seen, wait);
+            self.sensors.send(now, Sample { held: now, seen, resets: self.face.resets() }, wait);
         }
         let variances = self.ekf.as_ref().map_or_else(|| self.sensors.variances(), Ekf::variances);
-        while let Some((held, seen)) = self.sensors.arrived(now) {
-            self.face.odometry(now, held, &seen, &variances, out);
+        while let Some(sample) = self.sensors.arrived(now) {
+            self.face.odometry(now, &sample, &variances, out);
         }
     }
 
@@ -303,12 +303,8 @@ impl Node for Simulator {
         let (p, q) = (&request.pose.position, &request.pose.orientation);
         let quaternion = Quaternion::new(q.w, q.x, q.y, q.z);
         let position = Vector3::new(p.x, p.y, p.z);
-        let orientation = if quaternion == Quaternion::new(0.0, 0.0, 0.0, 0.0) {
-            Some(self.settings.world.heading())
-        } else {
-            let unit = (quaternion.norm() - 1.0).abs() < 0.1;
-            unit.then(|| UnitQuaternion::new_normalize(quaternion))
-        };
+        let unit = (quaternion.norm() - 1.0).abs() < 0.1;
+        let orientation = unit.then(|| UnitQuaternion::new_normalize(quaternion));
         let sound = orientation.filter(|_| position.iter().all(|v| v.is_finite()));
         if let Some(orientation) = sound {
             self.place(position, orientation);

@@ -32,14 +32,25 @@ pub struct SensorNoise {
     pub latency: Span,
 }
 
+/// What the odometry says of one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// The time.
+    pub held: Time,
+    /// What it says.
+    pub seen: State,
+    /// Jumps of the estimate up to then.
+    pub resets: u8,
+}
+
 /// The sensors of one vehicle.
 #[derive(Clone, Debug)]
 pub struct Sensors {
     noise: SensorNoise,
     gyro_bias: Vector3<f64>,
     accelerometer_bias: Vector3<f64>,
-    /// Odometry under way: when it arrives, when it held, what it says.
-    delayed: VecDeque<(Time, Time, State)>,
+    /// Odometry under way, with the time at which it arrives.
+    delayed: VecDeque<(Time, Sample)>,
 }
 
 /// Three independent standard normal numbers.
@@ -75,16 +86,16 @@ impl Sensors {
     }
 
     /// Sends odometry of now on its way, on which it waits for `wait` beyond the latency.
-    pub fn send(&mut self, now: Time, seen: State, wait: Span) {
+    pub fn send(&mut self, now: Time, sample: Sample, wait: Span) {
         let due = now + self.noise.latency + wait;
         // They do not overtake each other.
-        let due = self.delayed.back().map_or(due, |(last, _, _)| due.max(*last));
-        self.delayed.push_back((due, now, seen));
+        let due = self.delayed.back().map_or(due, |(last, _)| due.max(*last));
+        self.delayed.push_back((due, sample));
     }
 
-    /// The next that has arrived, with the time at which it held.
-    pub fn arrived(&mut self, now: Time) -> Option<(Time, State)> {
-        self.delayed.pop_front_if(|(due, _, _)| *due <= now).map(|(_, held, seen)| (held, seen))
+    /// The next that has arrived.
+    pub fn arrived(&mut self, now: Time) -> Option<Sample> {
+        self.delayed.pop_front_if(|(due, _)| *due <= now).map(|(_, sample)| sample)
     }
 
     /// Variances of position, orientation and velocity, as the odometry states them.
