@@ -3,6 +3,8 @@
 //! SI units, world ENU, body FLU, rotors front right, rear right, rear left, front left.
 
 pub mod batch;
+pub mod differentiable;
+mod dual;
 pub mod dynamics;
 pub mod episode;
 mod equations;

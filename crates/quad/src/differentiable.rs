@@ -1,0 +1,272 @@
+//! Differentiable flight: a step, the Jacobian of it, and the adjoint of what a policy sees.
+//!
+//! With x = (p, q, v, ω, r) the state in the column order of the reference data and u the action, a step gives x′ = F(x, u)
+//! together with ∂F/∂x and ∂F/∂u, exactly (by [`Dual`] numbers through the simulator's own equations, the quaternion's
+//! normalisation and the limits of actions and rotors included). [`Jacobian::pull`] is the adjoint: from ∂L/∂x′ to ∂L/∂x and
+//! ∂L/∂u. A loss over a flight is differentiated by pulling from its last step to its first.
+//!
+//! At a limit (an action beyond [−1, 1], a rotor that is full) the derivative is that of the side on which the step was.
+
+use crate::{
+    Disturbance, OBSERVATION, State, Vehicle,
+    dual::{Dual, WIDTH},
+    equations::{self, Body, Held},
+    lanes::array,
+    model::{self, MODEL, Model},
+    vehicle::ROTORS,
+};
+
+/// Numbers in a state.
+pub const STATE: usize = 17;
+
+/// Derivatives are taken with respect to q, v, ω, r, u; a step depends on its position only by adding to it.
+const VARIABLES: usize = STATE - 3 + ROTORS;
+
+const _: () = assert!(VARIABLES <= WIDTH);
+
+/// ∂L/∂x of a state, in the column order of the reference data: p(3) q(w, x, y, z) v(3) ω(3) rotors(4).
+pub type Adjoint = [f32; STATE];
+
+/// ∂x′/∂(q, v, ω, r, u) of one step.
+#[derive(Clone, Debug)]
+pub struct Jacobian {
+    rows: [[f32; WIDTH]; STATE],
+}
+
+impl Jacobian {
+    /// From ∂L/∂x′ to ∂L/∂x and ∂L/∂u.
+    pub fn pull(&self, next: &Adjoint) -> (Adjoint, [f32; ROTORS]) {
+        let mut sum = [0.0_f32; WIDTH];
+        for (row, &weight) in self.rows.iter().zip(next) {
+            for (sum, slope) in sum.iter_mut().zip(row) {
+                *sum += weight * slope;
+            }
+        }
+        let state = std::array::from_fn(|i| if i < 3 { next[i] } else { sum[i - 3] });
+        (state, std::array::from_fn(|i| sum[STATE - 3 + i]))
+    }
+
+    /// ∂x′\[row\]/∂x\[column\].
+    pub fn of_state(&self, row: usize, column: usize) -> f32 {
+        match column.checked_sub(3) {
+            Some(variable) => self.rows[row][variable],
+            None => f32::from(u8::from(row == column)),
+        }
+    }
+
+    /// ∂x′\[row\]/∂u\[motor\].
+    pub fn of_action(&self, row: usize, motor: usize) -> f32 {
+        self.rows[row][STATE - 3 + motor]
+    }
+}
+
+/// A vehicle whose flight can be differentiated.
+#[derive(Clone, Debug)]
+pub struct Plant {
+    model: Model<Dual>,
+    has_drag: bool,
+}
+
+impl Plant {
+    /// Of a vehicle.
+    pub fn new(vehicle: &Vehicle) -> Self {
+        let numbers: [f64; MODEL] = Model::of(vehicle).numbers();
+        Self { model: Model::from_fn(|i| Dual::constant(numbers[i])), has_drag: model::has_drag(vehicle) }
+    }
+
+    /// [`crate::step`], and its Jacobian. The state is that of [`crate::step`] to the last bit.
+    pub fn step(
+        &self,
+        state: &State,
+        action: &[f64; ROTORS],
+        disturbance: &Disturbance,
+        dt_s: f64,
+    ) -> (State, Jacobian) {
+        struct Op<'a>(&'a Plant, [f64; STATE], &'a [f64; ROTORS], &'a Disturbance, f64);
+        impl pulp::WithSimd for Op<'_> {
+            type Output = Body<Dual>;
+            #[inline(always)]
+            fn with_simd<S: pulp::Simd>(self, _simd: S) -> Body<Dual> {
+                let Self(plant, columns, action, disturbance, dt_s) = self;
+                plant.dual_step(columns, action, disturbance, dt_s)
+            }
+        }
+        let next =
+            pulp::Arch::new().dispatch(Op(self, state.to_columns(), action, disturbance, dt_s)).columns();
+        (State::from_columns(&next.map(|d| d.value)), Jacobian { rows: next.map(|d| d.slope) })
+    }
+
+    #[inline(always)]
+    fn dual_step(
+        &self,
+        columns: [f64; STATE],
+        action: &[f64; ROTORS],
+        disturbance: &Disturbance,
+        dt_s: f64,
+    ) -> Body<Dual> {
+        let body = Body::from_columns(array!(|i| match i.checked_sub(3) {
+            Some(variable) => Dual::variable(columns[i], variable),
+            None => Dual::constant(columns[i]),
+        }));
+        let action = array!(|i| Dual::variable(action[i], STATE - 3 + i));
+        let force: [f64; 3] = disturbance.force_n.into();
+        let torque: [f64; 3] = disturbance.torque_n_m.into();
+        let held = Held::of(
+            &self.model,
+            action,
+            array!(|i| Dual::constant(force[i])),
+            array!(|i| Dual::constant(torque[i])),
+        );
+        let mut carried = [Dual::constant(0.0); equations::CARRIED];
+        if self.has_drag {
+            equations::step::<Dual, true>(&self.model, &body, &mut carried, &held, dt_s)
+        } else {
+            equations::step::<Dual, false>(&self.model, &body, &mut carried, &held, dt_s)
+        }
+    }
+}
+
+/// Adds to `adjoint` (∂L/∂x) what comes from ∂L/∂o, o the observation of that state: position error, R(q) row-major,
+/// velocity, body rates.
+pub fn pull_observation(state: &State, observation: &[f32; OBSERVATION], adjoint: &mut Adjoint) {
+    let q = state.orientation;
+    let (w, x, y, z) = (q.w as f32, q.i as f32, q.j as f32, q.k as f32);
+    for i in 0..3 {
+        adjoint[i] += observation[i];
+        adjoint[7 + i] += observation[12 + i];
+        adjoint[10 + i] += observation[15 + i];
+    }
+    let d: &[f32] = &observation[3..12];
+    // R of a unit quaternion: 1 − 2(y² + z²), 2(xy − wz), 2(xz + wy); 2(xy + wz), 1 − 2(x² + z²), 2(yz − wx);
+    // 2(xz − wy), 2(yz + wx), 1 − 2(x² + y²).
+    adjoint[3] += 2.0 * (-z * d[1] + y * d[2] + z * d[3] - x * d[5] - y * d[6] + x * d[7]);
+    adjoint[4] += 2.0
+        * (y * d[1] + z * d[2] + y * d[3] - 2.0 * x * d[4] - w * d[5] + z * d[6] + w * d[7] - 2.0 * x * d[8]);
+    adjoint[5] += 2.0
+        * (-2.0 * y * d[0] + x * d[1] + w * d[2] + x * d[3] + z * d[5] - w * d[6] + z * d[7]
+            - 2.0 * y * d[8]);
+    adjoint[6] += 2.0
+        * (-2.0 * z * d[0] - w * d[1] + x * d[2] + w * d[3] - 2.0 * z * d[4]
+            + y * d[5]
+            + x * d[6]
+            + y * d[7]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nalgebra::Vector3;
+    use proptest::prelude::*;
+
+    fn vehicles() -> Vec<Vehicle> {
+        let drag = Vehicle {
+            drag_linear: [0.02, 0.03, 0.01],
+            drag_quadratic: [0.005, 0.004, 0.01],
+            ..Vehicle::find("crazyflie").unwrap()
+        };
+        ["crazyflie", "x500", "l2f0", "ltf", "l2f2"]
+            .iter()
+            .map(|n| Vehicle::find(n).unwrap())
+            .chain([drag])
+            .collect()
+    }
+
+    /// A state of any attitude, with rotors strictly inside their range.
+    fn any_state() -> impl Strategy<Value = [f64; STATE]> {
+        let near = prop::array::uniform17(-1.0..1.0_f64);
+        near.prop_filter_map("a quaternion has a length", |mut c| {
+            let norm = c[3..7].iter().map(|v| v * v).sum::<f64>().sqrt();
+            c[3..7].iter_mut().for_each(|v| *v /= norm);
+            c[7..10].iter_mut().for_each(|v| *v *= 3.0);
+            c[10..13].iter_mut().for_each(|v| *v *= 10.0);
+            (norm > 0.1).then_some(c)
+        })
+    }
+
+    fn with_rotors(vehicle: &Vehicle, mut c: [f64; STATE]) -> [f64; STATE] {
+        let [low, high] = vehicle.rotor_range;
+        c[13..].iter_mut().for_each(|r| *r = low + (high - low) * (0.5 + 0.4 * *r));
+        c
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_jacobian_is_that_of_finite_differences(
+            columns in any_state(), action in prop::array::uniform4(-0.9..0.9_f64), which in 0..6_usize,
+        ) {
+            let vehicle = &vehicles()[which];
+            let columns = with_rotors(vehicle, columns);
+            let disturbance = Disturbance { force_n: Vector3::new(0.01, -0.02, 0.03), torque_n_m: Vector3::new(1e-5, 2e-5, -1e-5) };
+            let fly = |c: &[f64; STATE], u: &[f64; ROTORS]| crate::step(vehicle, &State::from_columns(c), u, &disturbance, 0.01).to_columns();
+            let (next, jacobian) = Plant::new(vehicle).step(&State::from_columns(&columns), &action, &disturbance, 0.01);
+            prop_assert_eq!(next.to_columns(), fly(&columns, &action));
+
+            let range = vehicle.rotor_range[1] - vehicle.rotor_range[0];
+            let scale = |i: usize| if i < 13 { 1.0 } else { range };
+            for column in 0..STATE + ROTORS {
+                let h = 1e-6 * if column < STATE { scale(column) } else { 1.0 };
+                let at = |d: f64| {
+                    let (mut c, mut u) = (columns, action);
+                    if column < STATE { c[column] += d } else { u[column - STATE] += d }
+                    fly(&c, &u)
+                };
+                // A motor whose command crosses its state within the difference has two lags, and two derivatives.
+                if (column >= 13) && (0..ROTORS).any(|m| {
+                    let command = vehicle.rotor_of_action(action[m]);
+                    (command - columns[13 + m]).abs() < 1e-3 * range
+                }) { continue; }
+                let (up, down) = (at(h), at(-h));
+                for row in 0..STATE {
+                    let difference = (up[row] - down[row]) / (2.0 * h);
+                    let exact = if column < STATE { jacobian.of_state(row, column) } else { jacobian.of_action(row, column - STATE) };
+                    let size = scale(row) / if column < STATE { scale(column) } else { 1.0 };
+                    prop_assert!((difference - f64::from(exact)).abs() < 2e-4 * size + 1e-4 * difference.abs(),
+                        "{} ∂x'[{row}]/∂[{column}]: {difference} by differences, {exact}", vehicle.name);
+                }
+            }
+        }
+
+        #[test]
+        fn the_observation_is_pulled_as_finite_differences_say(columns in any_state(), weights in prop::array::uniform18(-1.0..1.0_f32)) {
+            let loss = |c: &[f64; STATE]| {
+                // R(q) as a polynomial in q: the adjoint is that of the formula, which does not normalise.
+                let [w, x, y, z] = [c[3], c[4], c[5], c[6]];
+                let r = [
+                    1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y),
+                    2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x),
+                    2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y),
+                ];
+                let o = [&c[..3], &r[..], &c[7..13]].concat();
+                o.iter().zip(weights).map(|(o, w)| o * f64::from(w)).sum::<f64>()
+            };
+            let mut adjoint = [0.0; STATE];
+            pull_observation(&State::from_columns(&columns), &weights, &mut adjoint);
+            for (i, exact) in adjoint.iter().enumerate() {
+                let at = |d: f64| { let mut c = columns; c[i] += d; loss(&c) };
+                let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+                prop_assert!((difference - f64::from(*exact)).abs() < 1e-4, "{i}: {difference} {exact}");
+            }
+        }
+    }
+
+    /// The adjoint is the transpose: ⟨λ, J·δ⟩ = ⟨pull(λ), δ⟩.
+    #[test]
+    fn pulling_is_the_transpose_of_pushing() {
+        let vehicle = Vehicle::find("crazyflie").unwrap();
+        let state = State::hover(&vehicle, Vector3::new(0.1, 0.2, 0.3));
+        let (_, jacobian) =
+            Plant::new(&vehicle).step(&state, &[0.1, 0.2, 0.3, 0.4], &Disturbance::default(), 0.01);
+        let lambda: Adjoint = std::array::from_fn(|i| (i as f32 * 0.7).sin());
+        let (pulled, pulled_action) = jacobian.pull(&lambda);
+        for column in 0..STATE {
+            let pushed: f32 = (0..STATE).map(|row| lambda[row] * jacobian.of_state(row, column)).sum();
+            assert!((pushed - pulled[column]).abs() < 1e-4 * (1.0 + pushed.abs()), "{column}");
+        }
+        for motor in 0..ROTORS {
+            let pushed: f32 = (0..STATE).map(|row| lambda[row] * jacobian.of_action(row, motor)).sum();
+            assert!((pushed - pulled_action[motor]).abs() < 1e-4 * (1.0 + pushed.abs()), "{motor}");
+        }
+    }
+}
