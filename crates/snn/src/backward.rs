@@ -93,14 +93,14 @@ impl<T: Real> Workspace<T> {
 /// One chunk's share: parameter gradients flat in parameter order, those of weights behind spikes transposed; input gradient
 /// `[steps, batch, inputs]`.
 #[derive(Debug, Default)]
-struct ChunkGradients<T> {
-    flat: Vec<T>,
-    input: Vec<T>,
+pub(crate) struct ChunkGradients<T> {
+    pub flat: Vec<T>,
+    pub input: Vec<T>,
 }
 
 /// For one block of steps.
 #[derive(Debug, Default)]
-struct Scratch<T> {
+pub(crate) struct Scratch<T> {
     /// Gradient at the current layer's output, then at its current.
     here: Vec<T>,
     /// Gradient at the layer below.
@@ -164,7 +164,7 @@ impl<T: Real> Network<T> {
         chunks.par_iter_mut().zip(&trace.chunks).for_each(|(out, chunk)| {
             let lock = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
             let mut buffers = lock().pop().unwrap_or_default();
-            buffers.size_for(largest_block(trace.steps, chunk.batch) * widest, &shape.hidden);
+            buffers.size_for(largest_block(trace.steps, chunk.batch) * widest, CHUNK, &shape.hidden);
             out.flat.clear();
             out.flat.resize(length, T::zero());
             let pass = Pass { layers: &trace.prepared, weights: &linear, ranges: &ranges, options };
@@ -183,14 +183,14 @@ impl<T: Real> Network<T> {
 }
 
 /// Where a layer's gradients lie in the flat buffer.
-struct LayerRanges {
+pub(crate) struct LayerRanges {
     weight: Range<usize>,
     bias: Range<usize>,
     beta: Range<usize>,
     threshold: Range<usize>,
 }
 
-fn layer_ranges<T>(layers: &[Prepared<T>]) -> Vec<LayerRanges> {
+pub(crate) fn layer_ranges<T>(layers: &[Prepared<T>]) -> Vec<LayerRanges> {
     let mut at = 0;
     let mut next = |length: usize| {
         at += length;
@@ -208,29 +208,30 @@ fn layer_ranges<T>(layers: &[Prepared<T>]) -> Vec<LayerRanges> {
 }
 
 impl<T: Real> Scratch<T> {
-    fn size_for(&mut self, rows_by_width: usize, hidden: &[usize]) {
+    /// For blocks of so many numbers, and the membranes of `batch` sequences, whose gradients start at zero.
+    pub(crate) fn size_for(&mut self, rows_by_width: usize, batch: usize, hidden: &[usize]) {
         for buffer in [&mut self.here, &mut self.below] {
             buffer.resize(rows_by_width.max(buffer.len()), T::zero());
         }
         self.carry.resize(hidden.len(), Vec::new());
         for (carry, neurons) in self.carry.iter_mut().zip(hidden) {
             carry.clear();
-            carry.resize(CHUNK * neurons, T::zero());
+            carry.resize(batch * neurons, T::zero());
         }
     }
 }
 
-struct Pass<'a, T: Real> {
-    layers: &'a [Prepared<T>],
+pub(crate) struct Pass<'a, T: Real> {
+    pub layers: &'a [Prepared<T>],
     /// Row-major `[outputs, inputs]`.
-    weights: &'a [&'a [T]],
-    ranges: &'a [LayerRanges],
-    options: &'a BackwardOptions<T>,
+    pub weights: &'a [&'a [T]],
+    pub ranges: &'a [LayerRanges],
+    pub options: &'a BackwardOptions<T>,
 }
 
 impl<T: Real> Pass<'_, T> {
     /// One block of `steps`, the blocks after it being done.
-    fn run(
+    pub fn run(
         &self,
         chunk: &ChunkTrace<T>,
         steps: Range<usize>,
@@ -392,7 +393,7 @@ impl<T: Real> Pass<'_, T> {
 }
 
 /// Adds the chunks' shares in chunk order, whichever thread made them.
-fn reduce<T: Real>(
+pub(crate) fn reduce<T: Real>(
     chunks: &[ChunkGradients<T>],
     network: &Network<T>,
     total: &mut Vec<T>,

@@ -73,6 +73,23 @@ pub(crate) struct ChunkTrace<T> {
     pub output: Vec<T>,
 }
 
+impl<T: Real> ChunkTrace<T> {
+    /// Room for `steps` of this chunk's sequences.
+    pub(crate) fn size_for(&mut self, shape: &Shape, steps: usize) {
+        let rows = steps * self.batch;
+        self.input.resize(rows * shape.inputs, T::zero());
+        self.membranes.resize(shape.hidden.len(), Vec::new());
+        for (buffer, n) in self.membranes.iter_mut().zip(&shape.hidden) {
+            buffer.resize(rows * n, T::zero());
+        }
+        self.fired.resize(shape.hidden.len(), Vec::new());
+        for (buffer, n) in self.fired.iter_mut().zip(&shape.hidden) {
+            buffer.resize(words(rows, *n), 0);
+        }
+        self.output.resize(rows * shape.outputs, T::zero());
+    }
+}
+
 impl<T: Real> Default for Trace<T> {
     fn default() -> Self {
         Self::new()
@@ -155,34 +172,29 @@ impl<T: Real> Trace<T> {
             for (i, chunk) in self.chunks.iter_mut().enumerate() {
                 chunk.first = i * CHUNK;
                 chunk.batch = CHUNK.min(batch - chunk.first);
-                let rows = steps * chunk.batch;
-                chunk.input.resize(rows * shape.inputs, T::zero());
-                chunk.membranes.resize(shape.hidden.len(), Vec::new());
-                for (buffer, n) in chunk.membranes.iter_mut().zip(&shape.hidden) {
-                    buffer.resize(rows * n, T::zero());
-                }
-                chunk.fired.resize(shape.hidden.len(), Vec::new());
-                for (buffer, n) in chunk.fired.iter_mut().zip(&shape.hidden) {
-                    buffer.resize(words(rows, *n), 0);
-                }
-                chunk.output.resize(rows * shape.outputs, T::zero());
+                chunk.size_for(&shape, steps);
             }
             self.actions = Array3::from_elem((steps, batch, shape.outputs), T::zero());
             (self.shape, self.steps, self.batch) = (shape, steps, batch);
         }
-        self.prepared.resize_with(network.linear().len(), Prepared::default);
-        for (i, (prepared, layer)) in self.prepared.iter_mut().zip(network.linear()).enumerate() {
-            prepared.inputs = layer.inputs;
-            prepared.outputs = layer.outputs;
-            prepared.weight_t.resize(layer.weight.len(), T::zero());
-            transpose(&layer.weight, layer.outputs, layer.inputs, &mut prepared.weight_t);
-            prepared.bias.clone_from(&layer.bias);
-            prepared.beta.clear();
-            prepared.threshold.clear();
-            if let Some(lif) = network.lif().get(i) {
-                prepared.beta.extend(lif.beta.iter().map(|&b| clamped(b)));
-                prepared.threshold.extend_from_slice(&lif.threshold);
-            }
+        prepare(network, &mut self.prepared);
+    }
+}
+
+/// Brings a network's parameters into the form that the loops want.
+pub(crate) fn prepare<T: Real>(network: &Network<T>, layers: &mut Vec<Prepared<T>>) {
+    layers.resize_with(network.linear().len(), Prepared::default);
+    for (i, (prepared, layer)) in layers.iter_mut().zip(network.linear()).enumerate() {
+        prepared.inputs = layer.inputs;
+        prepared.outputs = layer.outputs;
+        prepared.weight_t.resize(layer.weight.len(), T::zero());
+        transpose(&layer.weight, layer.outputs, layer.inputs, &mut prepared.weight_t);
+        prepared.bias.clone_from(&layer.bias);
+        prepared.beta.clear();
+        prepared.threshold.clear();
+        if let Some(lif) = network.lif().get(i) {
+            prepared.beta.extend(lif.beta.iter().map(|&b| clamped(b)));
+            prepared.threshold.extend_from_slice(&lif.threshold);
         }
     }
 }
@@ -253,7 +265,7 @@ fn gather<T: Real>(input: &ArrayView3<'_, T>, chunk: &mut ChunkTrace<T>) -> Resu
 }
 
 #[inline(always)]
-fn forward_block<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>, steps: Range<usize>) {
+pub(crate) fn forward_block<T: Real>(layers: &[Prepared<T>], chunk: &mut ChunkTrace<T>, steps: Range<usize>) {
     let ChunkTrace { batch, input, membranes, fired, output, .. } = chunk;
     let rows = steps.start * *batch..steps.end * *batch;
     for (i, layer) in layers.iter().enumerate() {

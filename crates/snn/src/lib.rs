@@ -38,6 +38,7 @@
 
 mod adam;
 mod backward;
+pub mod closed_loop;
 mod error;
 mod flight;
 mod forward;
