@@ -7,12 +7,15 @@
 //!
 //! At a limit (an action beyond [−1, 1], a rotor that is full) the derivative is that of the side on which the step was.
 
+use nalgebra::Vector3;
+
 use crate::{
-    Disturbance, OBSERVATION, State, Vehicle,
+    Disturbance, OBSERVATION, Reward, State, Vehicle,
     dual::{Dual, WIDTH},
     equations::{self, Body, Held},
     lanes::array,
     model::{self, MODEL, Model},
+    reward::{ActionScale, OrientationTerm},
     vehicle::ROTORS,
 };
 
@@ -152,10 +155,48 @@ pub fn pull_observation(state: &State, observation: &[f32; OBSERVATION], adjoint
             + y * d[7]);
 }
 
+impl Reward {
+    /// ∂r/∂x and ∂r/∂u of [`Reward::of_state`], velocities relative to those of the setpoint.
+    ///
+    /// The published orientation term has no bound on its derivative at q_z = 0; none is claimed there.
+    pub fn gradient(
+        &self,
+        state: &State,
+        setpoint: &Vector3<f64>,
+        setpoint_velocity: &Vector3<f64>,
+        action: &[f32; ROTORS],
+    ) -> (Adjoint, [f32; ROTORS]) {
+        let c = &self.coefficients;
+        let (p, v) = (state.position - setpoint, state.velocity - setpoint_velocity);
+        let mut adjoint = [0.0; STATE];
+        for i in 0..3 {
+            adjoint[i] = (-2.0 * c.position * p[i]) as f32;
+            adjoint[7 + i] = (-2.0 * c.velocity * v[i]) as f32;
+            adjoint[10 + i] = (-2.0 * c.body_rates * state.body_rates[i]) as f32;
+        }
+        let q = state.orientation;
+        match self.orientation {
+            OrientationTerm::Full => adjoint[3] = (2.0 * c.orientation * q.w) as f32,
+            OrientationTerm::Yaw => {
+                // d/dz 2·acos(1 − z²) = 4z/√(1 − (1 − z²)²) = 4 sign(z)/√(2 − z²)
+                let slope = if q.k == 0.0 { 0.0 } else { 4.0 * q.k.signum() / (2.0 - q.k * q.k).sqrt() };
+                adjoint[6] = (-c.orientation * slope) as f32;
+            }
+        }
+        let of_action = action.map(|a| {
+            let (u, inner) = match self.scale {
+                ActionScale::UnitInterval => ((f64::from(a) + 1.0) / 2.0, 0.5),
+                ActionScale::Symmetric => (f64::from(a), 1.0),
+            };
+            (-2.0 * c.action * (u - c.action_baseline) * inner) as f32
+        });
+        (adjoint, of_action)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nalgebra::Vector3;
     use proptest::prelude::*;
 
     fn vehicles() -> Vec<Vehicle> {
@@ -247,6 +288,36 @@ mod tests {
                 let at = |d: f64| { let mut c = columns; c[i] += d; loss(&c) };
                 let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
                 prop_assert!((difference - f64::from(*exact)).abs() < 1e-4, "{i}: {difference} {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reward_is_differentiated_as_finite_differences_say() {
+        let columns: [f64; STATE] = std::array::from_fn(|i| (i as f64 * 1.3).sin());
+        let (setpoint, action) = (Vector3::new(0.1, -0.2, 0.3), [0.1, -0.3, 0.5, 0.9_f32]);
+        let yaw = Reward::end();
+        let rewards = [yaw, yaw.with_orientation(OrientationTerm::Full), Reward::authors_code()];
+        for reward in rewards {
+            let of = |c: &[f64; STATE], a: &[f64; 4]| reward.of_state(&State::from_columns(c), &setpoint, a);
+            let state = State::from_columns(&columns);
+            let (by_state, by_action) = reward.gradient(&state, &setpoint, &Vector3::zeros(), &action);
+            let wide = action.map(f64::from);
+            for (i, exact) in by_state.iter().chain(&by_action).enumerate() {
+                let at = |d: f64| {
+                    let (mut c, mut a) = (columns, wide);
+                    if i < STATE {
+                        c[i] += d
+                    } else {
+                        a[i - STATE] += d
+                    }
+                    of(&c, &a)
+                };
+                let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!(
+                    (difference - f64::from(*exact)).abs() < 1e-4,
+                    "{reward:?} {i}: {difference} {exact}"
+                );
             }
         }
     }

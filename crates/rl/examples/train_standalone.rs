@@ -34,11 +34,17 @@ fn main() -> Result<(), Failure> {
         let (key, value) = assignment.split_once('=').ok_or("expected KEY=JSON")?;
         match key {
             "updates_per_episode" => updates_per_episode = value.parse()?,
-            _ => config[key] = serde_json::from_str(value)?,
+            _ => {
+                let pointer = format!("/{}", key.replace('.', "/"));
+                *config.pointer_mut(&pointer).ok_or(format!("no setting `{key}`"))? =
+                    serde_json::from_str(value)?;
+            }
         }
     }
-    let mut trainer = Trainer::new(serde_json::from_value(config)?, seed)?;
     let vehicle = Vehicle::crazyflie()?;
+    let mut config: Config = serde_json::from_value(config)?;
+    config.flight.vehicles = vec![vehicle.clone()];
+    let mut trainer = Trainer::new(config, seed)?;
     let guide = Geometric::for_vehicle(&vehicle);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0xF1);
     let started = Instant::now();
@@ -57,7 +63,7 @@ fn main() -> Result<(), Failure> {
             let stats = stats.unwrap_or_default();
             println!(
                 "{:6.1} s episode {episode} update {} return {:.1} ± {:.1} length {:.1} flown {:.1} xy {:.3} k {:.1} \
-                 bc {:.4} q {:.1} critic {:.4} |g| {:.3} firing {:.3} guide {}",
+                 bc {:.4} q {:.1} critic {:.4} |g| {:.3} firing {:.3} guide {} flight {:.3} lost {:.2}",
                 started.elapsed().as_secs_f64(),
                 trainer.updates(),
                 report.flight.return_mean,
@@ -72,6 +78,8 @@ fn main() -> Result<(), Failure> {
                 stats.actor_gradient_norm,
                 stats.firing_rate,
                 trainer.guide_steps(),
+                stats.flight_reward,
+                stats.flights_lost,
             );
             recent.clear();
         }

@@ -6,6 +6,7 @@ use spikewing_snn::Surrogate;
 
 use crate::{
     critic::CriticShape,
+    flight::FlightConfig,
     replay::Cut,
     schedule::{Cloning, Curriculum, JumpStart, SlopeLaw, SlopeSchedule},
 };
@@ -22,15 +23,18 @@ pub enum Method {
     Bc,
     /// Reinforcement learning alone.
     Td3,
+    /// Backpropagation through the student's own flight in the equations of motion, from states that were visited
+    /// ([`crate::flight`]), and cloning, jump-started by the guide. No critics.
+    AnchoredBptt,
 }
 
 impl Method {
     /// Names as the command line has them, in the order of the variants.
-    pub const NAMES: [&'static str; 4] = ["td3bc_jsrl", "td3bc", "bc", "td3"];
+    pub const NAMES: [&'static str; 5] = ["td3bc_jsrl", "td3bc", "bc", "td3", "anchored_bptt"];
 
     /// From its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Td3bcJsrl, Self::Td3bc, Self::Bc, Self::Td3]
+        [Self::Td3bcJsrl, Self::Td3bc, Self::Bc, Self::Td3, Self::AnchoredBptt]
             .into_iter()
             .zip(Self::NAMES)
             .find(|(_, n)| *n == name)
@@ -39,7 +43,12 @@ impl Method {
 
     /// Whether critics are trained and followed.
     pub fn reinforces(self) -> bool {
-        self != Self::Bc
+        !matches!(self, Self::Bc | Self::AnchoredBptt)
+    }
+
+    /// Whether the student learns from differentiable flight.
+    pub fn flies(self) -> bool {
+        self == Self::AnchoredBptt
     }
 
     /// Whether the stored actions are imitated.
@@ -49,7 +58,7 @@ impl Method {
 
     /// Whether the guide withdraws step by step.
     pub fn jump_starts(self) -> bool {
-        self == Self::Td3bcJsrl
+        matches!(self, Self::Td3bcJsrl | Self::AnchoredBptt)
     }
 }
 
@@ -182,6 +191,8 @@ pub struct Config {
     pub reward_scale: f64,
     /// Noise added to what the actor sees.
     pub observation_noise: ObservationNoise,
+    /// Differentiable flight, for the method that has it.
+    pub flight: FlightConfig,
 }
 
 impl Default for Config {
@@ -220,6 +231,7 @@ impl Default for Config {
             orientation: OrientationTerm::Full,
             reward_scale: 0.1,
             observation_noise: ObservationNoise::L2F0,
+            flight: FlightConfig::default(),
         }
     }
 }

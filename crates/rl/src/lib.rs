@@ -10,6 +10,7 @@ mod config;
 pub mod critic;
 pub mod dense;
 pub mod evaluate;
+pub mod flight;
 pub mod guide;
 pub mod lanes;
 pub mod metrics;

@@ -16,6 +16,7 @@ use crate::{
     batch::Batch,
     critic::{self, Critics},
     dense::DenseError,
+    flight,
     replay::{ACTION, Episode, Replay, ReplayError, Step},
     schedule::Slope,
 };
@@ -52,6 +53,10 @@ pub struct UpdateStats {
     pub actor_gradient_norm: f32,
     /// Share of neurons that fired, over the batch, both layers together.
     pub firing_rate: f32,
+    /// Mean reward of a step of differentiable flight.
+    pub flight_reward: f32,
+    /// Share of those flights that were lost.
+    pub flights_lost: f32,
 }
 
 /// The learner: networks, replay buffer, schedules and random numbers. All state is here and serialises.
@@ -78,6 +83,7 @@ struct Buffers {
     target_trace: Trace<f32>,
     actor: actor::Buffers,
     critics: critic::Buffers,
+    flight: flight::Buffers,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -233,8 +239,26 @@ impl Trainer {
         self.updates += 1;
         if self.updates.is_multiple_of(config.policy_delay.max(1)) {
             let critics = follows.then_some((&self.critics, &mut buffers.critics));
-            let loss =
+            let mut loss =
                 actor::differentiate(config, &self.actor, critics, &batch, &mut stats, &mut buffers.actor)?;
+            if config.method.flies()
+                && let Some(flown) = flight::differentiate(
+                    config,
+                    &self.actor,
+                    &self.replay,
+                    &reward,
+                    slope,
+                    &mut self.rng,
+                    &mut buffers.flight,
+                )?
+            {
+                loss -= (config.flight.weight * flown.reward) as f32;
+                stats.flight_reward = flown.reward as f32;
+                stats.flights_lost = flown.lost as f32;
+                if let (Some(sum), Some(share)) = (&mut buffers.actor.gradients, buffers.flight.gradients()) {
+                    sum.add(share)?;
+                }
+            }
             if let (true, Some(gradients)) = (loss.is_finite(), &buffers.actor.gradients) {
                 stats.actor_gradient_norm = gradients.norm();
                 self.actor_adam.step(&mut self.actor, gradients)?;

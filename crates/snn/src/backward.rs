@@ -65,6 +65,22 @@ impl<T: Real> Gradients<T> {
         Self { parameters: network.zeros_like(), input: None }
     }
 
+    /// Adds other gradients of the parameters.
+    ///
+    /// # Errors
+    /// [`SnnError::ShapeMismatch`] when they are of a network of another shape.
+    pub fn add(&mut self, other: &Self) -> Result<(), SnnError> {
+        self.parameters.require_shape_of(&other.parameters)?;
+        for ((_, to), (_, from)) in
+            self.parameters.parameters_mut().into_iter().zip(other.parameters.parameters())
+        {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to += from;
+            }
+        }
+        Ok(())
+    }
+
     /// Euclidean norm of all parameter gradients together.
     pub fn norm(&self) -> T {
         let mut sum = 0.0;
