@@ -6,12 +6,13 @@ use std::fs;
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use spikewing_quad::OBSERVATION;
+use spikewing_quad::{OBSERVATION, Vehicle};
 use spikewing_rl::{
-    Config, Trainer,
+    Config, Method, Trainer,
     checkpoint::CheckpointError,
     critic::CriticShape,
     dense::Backend,
+    flight::FlightConfig,
     replay::{ACTION, End, Source, Step},
     schedule::SlopeSchedule,
 };
@@ -54,6 +55,16 @@ fn it_goes_on_as_if_it_had_never_stopped() {
         Config { slope: SlopeSchedule::Fixed { slope: 10.0 }, ..small() },
         Config { slope: SlopeSchedule::Interval { updates: 2, steps: 20 }, ..small() },
         Config { critic: CriticShape { backend: Backend::Dfdx, ..small().critic }, ..small() },
+        Config {
+            method: Method::AnchoredBptt,
+            flight: FlightConfig {
+                vehicles: ["l2f0", "sih_quadx"].map(|v| Vehicle::find(v).unwrap()).to_vec(),
+                horizon: 10,
+                flights: 40,
+                ..FlightConfig::default()
+            },
+            ..small()
+        },
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoint-000000005.bin");
@@ -93,7 +104,7 @@ fn every_cut_and_every_other_version_is_refused() {
     fs::write(&path, &old).unwrap();
     let error = Trainer::load(&path).unwrap_err();
     assert!(matches!(&error, CheckpointError::Version { found, .. } if found == "01"), "{error}");
-    assert!(error.to_string().contains("version 02"), "{error}");
+    assert!(error.to_string().contains("version 03"), "{error}");
     fs::write(&path, &bytes).unwrap();
     assert!(Trainer::load(&path).is_ok());
 }

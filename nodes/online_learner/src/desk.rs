@@ -144,7 +144,12 @@ impl Desk {
         let (trainer, progress) = match resumed {
             Some(found) => found,
             None => {
-                let mut trainer = Trainer::new(settings.config.clone(), settings.seed)?;
+                let mut config = settings.config.clone();
+                if config.method.flies() {
+                    let airframes = [&settings.vehicle].into_iter().chain(&settings.evaluation_vehicles);
+                    config.flight.vehicles = airframes.map(|v| Vehicle::find(v)).collect::<Result<_, _>>()?;
+                }
+                let mut trainer = Trainer::new(config, settings.seed)?;
                 if let Some(path) = &settings.start_from {
                     let policy = Policy::load(path)?;
                     let network = policy

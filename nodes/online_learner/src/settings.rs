@@ -7,6 +7,7 @@ use spikewing_rl::{
     CloningTarget, Config, Method, ObservationNoise, RewardDefinition,
     critic::CriticShape,
     dense::Backend,
+    flight::FlightConfig,
     replay::Cut,
     schedule::{Cloning, Curriculum, JumpStart, SlopeLaw, SlopeSchedule},
 };
@@ -62,7 +63,7 @@ pub fn declare() -> Vec<Declaration> {
     let big = 1e12;
     vec![
         Declaration::choice("method", "td3bc_jsrl", &Method::NAMES).describe(
-            "What the student learns from: reinforcement and cloning with jump-start (the paper's), without it, cloning alone, or reinforcement alone.",
+            "What the student learns from: reinforcement and cloning with jump-start (the paper's), without it, cloning alone, reinforcement alone, or backpropagation through the student's own flight in the equations of motion (anchored_bptt; with cloning and jump-start, without critics).",
         ),
         Declaration::integer("seed", 1).range(0.0, 1e15).describe("Seed of weights, sampling and smoothing noise."),
         Declaration::text("vehicle", "crazyflie").describe("Vehicle that the policies are made for."),
@@ -127,6 +128,11 @@ pub fn declare() -> Vec<Declaration> {
         Declaration::choice("reward.definition", "published", &["published", "authors_code"]).describe("Coefficients of the reward that is learned from: the published ones with their curriculum, or those in the authors' code, which do not change."),
         Declaration::choice("reward.orientation", "full", &["full", "yaw"]).describe("Orientation term of the reward that is learned from: 1 − q_w² (every rotation), or the published 2·acos(1 − q_z²) (yaw only)."),
         Declaration::float("reward.scale", d.reward_scale).range(1e-6, 1e3).describe("Rewards are multiplied by this for the critics."),
+        int("flight.horizon", d.flight.horizon).range(1.0, 1000.0).unit("steps").describe("Method anchored_bptt: steps that a differentiable flight goes on from its anchor."),
+        int("flight.flights", d.flight.flights).range(1.0, 4096.0).describe("… flights at an update."),
+        Declaration::float("flight.weight", d.flight.weight).range(0.0, 1e6).describe("… weight of their mean negative reward in the student's loss."),
+        Declaration::float("flight.terminal", d.flight.terminal).range(1.0, 1e4).describe("… how much more the last step's reward weighs than any other's: it stands for what comes after."),
+        Declaration::float("flight.setpoint_jump", d.flight.setpoint_jump_m).range(0.0, 10.0).unit("m").describe("… in half of the flights the setpoint jumps at the anchor, each coordinate by up to this."),
         Declaration::float("observation_noise", 1.0).range(0.0, 10.0).describe("Noise on what the actor sees in training, as a multiple of the evaluation simulator's (0.05 m, 0.1 m/s, 0.2 rad/s)."),
     ]
 }
@@ -213,6 +219,15 @@ impl Settings {
                 rotation: noise * full.rotation,
                 velocity_m_s: noise * full.velocity_m_s,
                 body_rates_rad_s: noise * full.body_rates_rad_s,
+            },
+            // The desk knows the airframes.
+            flight: FlightConfig {
+                horizon: p.count("flight.horizon")?,
+                flights: p.count("flight.flights")?,
+                weight: p.float("flight.weight")?,
+                terminal: p.float("flight.terminal")?,
+                setpoint_jump_m: p.float("flight.setpoint_jump")?,
+                ..FlightConfig::default()
             },
         };
         if config.warmup_steps >= config.cut.length {
