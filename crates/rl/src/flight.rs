@@ -371,8 +371,9 @@ impl World<f32> for Flight<'_> {
         let (next, jacobian) =
             self.plant.step(&self.states[step], &wide, &Disturbance::default(), self.config.flight.period_s);
         let setpoint = self.setpoint_at(step + 1);
-        let beyond = |v: Vector3<f64>, limit: f64| !(v.norm() <= limit);
-        if beyond(next.position - setpoint, LOST_M) || beyond(next.body_rates, LOST_RADPS) {
+        let within = |v: Vector3<f64>, limit: f64| v.norm() <= limit;
+        // What is not a number is within nothing.
+        if !within(next.position - setpoint, LOST_M) || !within(next.body_rates, LOST_RADPS) {
             self.lost = Some(step);
             return;
         }
