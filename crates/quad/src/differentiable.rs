@@ -331,13 +331,15 @@ mod tests {
             Plant::new(&vehicle).step(&state, &[0.1, 0.2, 0.3, 0.4], &Disturbance::default(), 0.01);
         let lambda: Adjoint = std::array::from_fn(|i| (i as f32 * 0.7).sin());
         let (pulled, pulled_action) = jacobian.pull(&lambda);
-        for column in 0..STATE {
-            let pushed: f32 = (0..STATE).map(|row| lambda[row] * jacobian.of_state(row, column)).sum();
-            assert!((pushed - pulled[column]).abs() < 1e-4 * (1.0 + pushed.abs()), "{column}");
+        let pushed =
+            |entry: &dyn Fn(usize) -> f32| lambda.iter().enumerate().map(|(r, l)| l * entry(r)).sum::<f32>();
+        for (column, pulled) in pulled.iter().enumerate() {
+            let pushed = pushed(&|row| jacobian.of_state(row, column));
+            assert!((pushed - pulled).abs() < 1e-4 * (1.0 + pushed.abs()), "{column}");
         }
-        for motor in 0..ROTORS {
-            let pushed: f32 = (0..STATE).map(|row| lambda[row] * jacobian.of_action(row, motor)).sum();
-            assert!((pushed - pulled_action[motor]).abs() < 1e-4 * (1.0 + pushed.abs()), "{motor}");
+        for (motor, pulled) in pulled_action.iter().enumerate() {
+            let pushed = pushed(&|row| jacobian.of_action(row, motor));
+            assert!((pushed - pulled).abs() < 1e-4 * (1.0 + pushed.abs()), "{motor}");
         }
     }
 }
