@@ -41,6 +41,7 @@ const PX4_LANDED: Input<px4_msgs::VehicleLandDetected> =
 const HEARTBEAT: Output<px4_msgs::OffboardControlMode> =
     Output::new(px4::OFFBOARD_CONTROL_MODE, Qos::sensor(1));
 const REQUEST: Output<px4_msgs::VehicleCommand> = Output::new(px4::VEHICLE_COMMAND, Qos::sensor(5));
+const THRUST: Output<px4_msgs::VehicleThrustSetpoint> = Output::new(px4::THRUST_SETPOINT, Qos::sensor(1));
 const MOTORS: Output<px4_msgs::ActuatorMotors> = Output::new(px4::ACTUATOR_MOTORS, Qos::sensor(1));
 const IMU: Output<Imu> = Output::new("imu", Qos::sensor(5));
 const ODOMETRY: Output<Odometry> = Output::new("vehicle/odometry", Qos::sensor(1));
@@ -178,6 +179,16 @@ impl Bridge {
                         control: frames::motors_to_px4(&command.motors),
                     },
                 );
+                // PX4's land detector reads the throttle here, and takes none for landed.
+                let mean = command.motors.iter().map(|u| (u + 1.0) / 2.0).sum::<f32>() / 4.0;
+                out.publish(
+                    &THRUST,
+                    px4_msgs::VehicleThrustSetpoint {
+                        timestamp: microseconds(now),
+                        timestamp_sample: microseconds(now),
+                        xyz: [0.0, 0.0, -mean],
+                    },
+                );
             }
         }
     }
@@ -285,6 +296,7 @@ impl Node for Bridge {
             .output(&HEARTBEAT)
             .output(&REQUEST)
             .output(&MOTORS)
+            .output(&THRUST)
             .output(&IMU)
             .output(&ODOMETRY)
             .output(&STATUS)

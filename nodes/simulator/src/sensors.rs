@@ -32,13 +32,25 @@ pub struct SensorNoise {
     pub latency: Span,
 }
 
+/// What the odometry says of one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// The time.
+    pub held: Time,
+    /// What it says.
+    pub seen: State,
+    /// Jumps of the estimate up to then.
+    pub resets: u8,
+}
+
 /// The sensors of one vehicle.
 #[derive(Clone, Debug)]
 pub struct Sensors {
     noise: SensorNoise,
     gyro_bias: Vector3<f64>,
     accelerometer_bias: Vector3<f64>,
-    delayed: VecDeque<(Time, State)>,
+    /// Odometry under way, with the time at which it arrives.
+    delayed: VecDeque<(Time, Sample)>,
 }
 
 /// Three independent standard normal numbers.
@@ -57,32 +69,39 @@ impl Sensors {
         }
     }
 
-    /// The noise.
-    pub fn noise(&self) -> &SensorNoise {
-        &self.noise
-    }
-
     /// Forgets what is on its way.
     pub fn clear(&mut self) {
         self.delayed.clear();
     }
 
-    /// Takes the truth of now and returns the measurements that are due, with the time at which they held.
-    pub fn odometry(
-        &mut self,
-        now: Time,
-        truth: &State,
-        rng: &mut Xoshiro256PlusPlus,
-    ) -> Option<(Time, State)> {
+    /// What the odometry says where this is the truth, white noise added.
+    pub fn noisy(&self, truth: &State, rng: &mut Xoshiro256PlusPlus) -> State {
         let n = &self.noise;
         let mut seen = *truth;
         seen.position += normal(rng) * n.position_m;
         seen.orientation *= UnitQuaternion::from_scaled_axis(normal(rng) * n.attitude_rad);
         seen.velocity += normal(rng) * n.velocity_m_s;
         seen.body_rates += normal(rng) * n.body_rates_rad_s;
-        self.delayed.push_back((now, seen));
-        let due = self.delayed.front().is_some_and(|(at, _)| now - *at >= n.latency);
-        if due { self.delayed.pop_front() } else { None }
+        seen
+    }
+
+    /// Sends odometry of now on its way, on which it waits for `wait` beyond the latency.
+    pub fn send(&mut self, now: Time, sample: Sample, wait: Span) {
+        let due = now + self.noise.latency + wait;
+        // They do not overtake each other.
+        let due = self.delayed.back().map_or(due, |(last, _)| due.max(*last));
+        self.delayed.push_back((due, sample));
+    }
+
+    /// The next that has arrived.
+    pub fn arrived(&mut self, now: Time) -> Option<Sample> {
+        self.delayed.pop_front_if(|(due, _)| *due <= now).map(|(_, sample)| sample)
+    }
+
+    /// Variances of position, orientation and velocity, as the odometry states them.
+    pub fn variances(&self) -> [Vector3<f64>; 3] {
+        let n = &self.noise;
+        [n.position_m, n.attitude_rad, n.velocity_m_s].map(|std| Vector3::from_element((std * std).max(1e-8)))
     }
 
     /// Gyro (rad/s) and accelerometer (m/s²) in the body frame. `specific_force` is the truth, body frame.

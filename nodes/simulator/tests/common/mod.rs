@@ -11,22 +11,25 @@ use spikewing_msgs::{
     geometry_msgs,
     px4_msgs::{
         ActuatorMotors, OffboardControlMode, VehicleCommand, VehicleCommandAck, VehicleLandDetected,
-        VehicleOdometry, VehicleStatus,
+        VehicleOdometry, VehicleStatus, VehicleThrustSetpoint,
     },
     ros_gz_interfaces::{SetEntityPose, SetEntityPose_Request},
 };
+use spikewing_px4_bridge::px4;
 use spikewing_quad::Vehicle;
 use spikewing_runtime::{Span, parameter::Value, rig::Rig};
 use spikewing_simulator::NODE;
 
-pub const STATUS: &str = "/fmu/out/vehicle_status_v1";
-pub const ACK: &str = "/fmu/out/vehicle_command_ack";
-pub const ODOMETRY: &str = "/fmu/out/vehicle_odometry";
-pub const SENSORS: &str = "/fmu/out/sensor_combined";
-pub const LANDED: &str = "/fmu/out/vehicle_land_detected";
+pub const STATUS: &str = px4::STATUS_V1.name;
+pub const ACK: &str = px4::ACK.name;
+pub const ODOMETRY: &str = px4::VEHICLE_ODOMETRY;
+pub const SENSORS: &str = px4::SENSOR_COMBINED;
+pub const LANDED: &str = px4::VEHICLE_LAND_DETECTED;
 
 pub struct Companion {
     pub rig: Rig,
+    /// Whether it writes `vehicle_thrust_setpoint` with its motor commands.
+    pub writes_thrust: bool,
 }
 
 /// Parameters without any noise.
@@ -62,7 +65,7 @@ impl Companion {
     pub fn new(settings: &[(&'static str, Value)]) -> Self {
         let mut all = quiet();
         all.extend(settings.iter().cloned());
-        Self { rig: Rig::build(&NODE, &all).unwrap() }
+        Self { rig: Rig::build(&NODE, &all).unwrap(), writes_thrust: true }
     }
 
     /// Armed in offboard mode, the motors idle.
@@ -88,11 +91,18 @@ impl Companion {
 
     pub fn heartbeat(&mut self) {
         let mode = OffboardControlMode { direct_actuator: true, ..Default::default() };
-        self.rig.message("/fmu/in/offboard_control_mode", mode);
+        self.rig.message(px4::OFFBOARD_CONTROL_MODE, mode);
     }
 
     pub fn motors(&mut self, control: [f32; 12]) {
-        self.rig.message("/fmu/in/actuator_motors", ActuatorMotors { control, ..Default::default() });
+        self.rig.message(px4::ACTUATOR_MOTORS, ActuatorMotors { control, ..Default::default() });
+        if self.writes_thrust {
+            // Minus the mean, as PX4's own controllers would have it.
+            let turning = control.iter().filter(|u| u.is_finite());
+            let mean = turning.clone().sum::<f32>() / turning.count().max(1) as f32;
+            let thrust = VehicleThrustSetpoint { xyz: [0.0, 0.0, -mean], ..Default::default() };
+            self.rig.message(px4::THRUST_SETPOINT, thrust);
+        }
     }
 
     /// Heartbeats at 50 Hz, and motor setpoints with them if there are any.
@@ -109,17 +119,27 @@ impl Companion {
     /// Sends a command; returns the acknowledgement's result.
     pub fn send(&mut self, command: VehicleCommand) -> Option<u8> {
         let before = self.rig.sent::<VehicleCommandAck>(ACK).count();
-        self.rig.message("/fmu/in/vehicle_command", command);
+        self.rig.message(px4::VEHICLE_COMMAND, command);
         let acks: Vec<_> = self.rig.sent::<VehicleCommandAck>(ACK).skip(before).collect();
         assert!(acks.len() <= 1);
         acks.first().map(|ack| ack.result)
     }
 
     pub fn command(&mut self, command: u16, param1: f32, param2: f32) -> Option<u8> {
+        self.command3(u32::from(command), [param1, param2, 0.0])
+    }
+
+    /// A pilot, or a companion, asks for a mode by PX4's main and sub mode.
+    pub fn mode(&mut self, main: f32, sub: f32) -> Option<u8> {
+        self.command3(u32::from(VehicleCommand::VEHICLE_CMD_DO_SET_MODE), [1.0, main, sub])
+    }
+
+    pub fn command3(&mut self, command: u32, [param1, param2, param3]: [f32; 3]) -> Option<u8> {
         self.send(VehicleCommand {
-            command: u32::from(command),
+            command,
             param1,
             param2,
+            param3,
             target_system: 1,
             target_component: 1,
             source_system: 1,
