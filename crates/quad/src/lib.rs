@@ -15,6 +15,7 @@ pub mod protocol;
 pub mod randomisation;
 pub mod replay;
 pub mod reward;
+pub mod setpoint;
 pub mod simulation;
 pub mod smoothness;
 pub mod state;
@@ -24,6 +25,7 @@ pub use dynamics::{Disturbance, step};
 pub use perturbation::Perturbation;
 pub use randomisation::Randomisation;
 pub use reward::{Reward, Termination};
+pub use setpoint::Setpoint;
 pub use state::{OBSERVATION, Observation, State, observation};
 pub use vehicle::Vehicle;
 

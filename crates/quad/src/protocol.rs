@@ -12,6 +12,7 @@ use crate::{
     episode::Episode,
     perturbation::Perturbation,
     reward::{Reward, Termination},
+    setpoint::Setpoint,
     smoothness::power_above_5hz,
     state::{Observation, State},
     vehicle::Vehicle,
@@ -109,6 +110,8 @@ pub struct Evaluation {
     pub protocol: Protocol,
     /// Where the setpoint moves.
     pub task: Task,
+    /// Heading that is wanted, rad about world z, 0 is east: where every episode starts.
+    pub heading_rad: f64,
     /// Reward reported.
     pub reward: Reward,
     /// Episodes.
@@ -135,6 +138,7 @@ impl Evaluation {
             vehicle: Vehicle::find("l2f0")?,
             protocol: Protocol::Paper,
             task: Task::Hover,
+            heading_rad: 0.0,
             reward: Reward::start(),
             episodes,
             steps: 500,
@@ -176,7 +180,8 @@ impl Evaluation {
         let mut completed = true;
         for k in 0..self.steps {
             let setpoint = self.task.setpoint(k as f64 * self.dt_s);
-            let seen = self.vehicle.simulation.add_noise(&state.observation(&setpoint), &mut begun.rng);
+            let wanted = Setpoint { position: setpoint, heading_rad: self.heading_rad };
+            let seen = self.vehicle.simulation.add_noise(&wanted.observation_of(&state), &mut begun.rng);
             let action = pilot.act(&seen, k);
             // The reward judges the command that the motors can carry out.
             let applied = action.map(|a| if a.is_finite() { f64::from(a).clamp(-1.0, 1.0) } else { -1.0 });
@@ -188,7 +193,10 @@ impl Evaluation {
             let error = state.position - setpoint;
             length += 1;
             if state.is_finite() {
-                sums[0] += self.reward.of_state(&state, &setpoint, &applied);
+                // As judged by somebody who faces that way.
+                let wanted = Setpoint { position: setpoint, heading_rad: self.heading_rad };
+                let (judged, from) = wanted.frame(&state);
+                sums[0] += self.reward.of_state(&judged, &from, &applied);
                 sums[1] += error.xy().norm();
                 sums[2] += error.norm();
             }

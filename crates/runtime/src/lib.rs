@@ -3,7 +3,6 @@
 
 pub mod args;
 pub mod codec;
-pub mod console;
 pub mod dds;
 mod host;
 pub mod instance;
@@ -29,6 +28,7 @@ pub mod rosout;
 pub mod time;
 pub mod yaml;
 
+pub use host::{doorbell::Doorbell, jobs::Jobs, priority};
 pub use node::{Context, Node, NodeKind, Outbox, Received};
 pub use options::NodeOptions;
 pub use parameter::{Declaration, Parameter, Parameters};

@@ -12,7 +12,7 @@ use spikewing_quad::{
 use spikewing_rl::evaluate::{Report, SpikingPilot};
 use spikewing_snn::{
     operations::Operations,
-    policy::{Model, Policy},
+    policy::{Model, Policy, Requirements},
 };
 
 use crate::{Failure, train::shipped_guide};
@@ -21,6 +21,8 @@ use crate::{Failure, train::shipped_guide};
 const CRAZYFLIES: [&str; 3] = ["l2f0", "ltf", "l2f2"];
 /// The guide that ships.
 pub const SHIPPED: &str = "shipped";
+/// Control rate of the evaluations, Hz.
+const CONTROL_RATE_HZ: f64 = 100.0;
 /// Steps that the guide flies before the student takes over.
 pub const WARMUP_STEPS: usize = 50;
 
@@ -81,6 +83,9 @@ pub struct EvalArgs {
     /// Where the setpoint goes
     #[arg(long, value_enum, default_value = "hover")]
     task: TaskName,
+    /// Heading to hold, degrees counter-clockwise from east; every episode starts facing east
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = heading)]
+    heading: f64,
     /// Fly another vehicle instead: a built-in name or a vehicle file
     #[arg(long)]
     vehicle: Option<String>,
@@ -94,6 +99,14 @@ pub struct EvalArgs {
     /// Print JSON on standard output
     #[arg(long)]
     json: bool,
+}
+
+/// An angle that is one.
+fn heading(text: &str) -> Result<f64, String> {
+    let degrees: Option<f64> = text.parse().ok();
+    degrees
+        .filter(|d| (-360.0..=360.0).contains(d))
+        .ok_or_else(|| "expected an angle from -360 to 360 degrees".to_owned())
 }
 
 impl EvalArgs {
@@ -128,6 +141,7 @@ impl EvalArgs {
                 ProtocolName::Recovery => Protocol::Recovery,
             },
             task,
+            heading_rad: self.heading.to_radians(),
             reward: match self.stage {
                 StageName::Start => Reward::start(),
                 StageName::End => Reward::end(),
@@ -196,6 +210,13 @@ pub fn load(policy: &str, vehicle: &Vehicle) -> Result<Policy, Failure> {
     if made_for != flown && !(made_for == "crazyflie" && CRAZYFLIES.contains(&flown.as_str())) {
         tracing::warn!("{policy} was made for `{made_for}` and flies `{flown}`");
     }
+    // What the nodes would refuse is not flown here either: its figures would mean nothing.
+    let expected = match loaded.model() {
+        Model::Spiking(_) => Requirements::student(),
+        Model::Mlp(_) => Requirements::guide(),
+    };
+    let expected = Requirements { control_rate_hz: Some(CONTROL_RATE_HZ), ..expected };
+    loaded.verify(&expected).map_err(|e| format!("{policy}: {e}"))?;
     Ok(loaded)
 }
 

@@ -177,5 +177,4 @@ def main():
     print(f"{len(sent)} types agree both ways")
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -2,7 +2,7 @@
 
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use spikewing_msgs::{AnyMessage, geometry_msgs, nav_msgs::Odometry, spikewing_msgs as sw, std_msgs::Header};
-use spikewing_quad::{Observation, State, Vehicle, protocol::Pilot};
+use spikewing_quad::{Observation, Setpoint, State, Vehicle, protocol::Pilot, setpoint::SetpointError};
 use spikewing_runtime::{
     Context, Node, Outbox, Received, Span, Time,
     node::{BuildError, Job, JobResult, Request, Shutdown},
@@ -29,7 +29,8 @@ const LOAD_JOB: &str = "load policy";
 /// The supervisor's setpoint holds for so long.
 const OVERRIDE_LIFE: Span = Span::from_millis(500);
 /// A learned guide never saw a position error beyond this; farther setpoints are approached from there, m.
-const MLP_REACH_M: f64 = 0.4;
+const MLP_REACH_M: f32 = 0.4;
+const NOT_FINITE: &str = "a number is not finite, or the quaternion is none";
 const SHUTDOWN_LIMIT: Span = Span::from_millis(20_000);
 const SHUTDOWN_QUIET: Span = Span::from_millis(300);
 
@@ -112,8 +113,8 @@ pub struct GuidePolicy {
     /// What a policy must be.
     requirements: Requirements,
     history: History,
-    setpoint: Vector3<f64>,
-    overriding: Option<(Time, Vector3<f64>)>,
+    setpoint: Setpoint,
+    overriding: Option<(Time, Setpoint)>,
     loading: bool,
     last_odometry: Option<Time>,
     last_applied: Option<Time>,
@@ -152,7 +153,7 @@ impl GuidePolicy {
             controller,
             history: History::filled(vehicle.hover_action() as f32),
             requirements,
-            setpoint: Vector3::from(p.get(&START_SETPOINT)?),
+            setpoint: Setpoint::at(Vector3::from(p.get(&START_SETPOINT)?)),
             overriding: None,
             loading: false,
             last_odometry: None,
@@ -163,10 +164,10 @@ impl GuidePolicy {
         })
     }
 
-    fn drop_message(&mut self, topic: &str) {
+    fn drop_message(&mut self, topic: &str, reason: &str) {
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
-            tracing::warn!(topic, dropped = self.dropped, "a number is not finite; the message is dropped");
+            tracing::warn!(topic, dropped = self.dropped, "{reason}; the message is dropped");
         }
     }
 
@@ -177,7 +178,7 @@ impl GuidePolicy {
         let sound = [p.x, p.y, p.z, v.x, v.y, v.z, w.x, w.y, w.z].iter().all(|x| x.is_finite());
         let unit = (q.norm() - 1.0).abs() < 0.1;
         if !sound || !unit {
-            return self.drop_message(ODOMETRY.name);
+            return self.drop_message(ODOMETRY.name, NOT_FINITE);
         }
         self.last_odometry = Some(now);
         let orientation = UnitQuaternion::new_normalize(q);
@@ -185,16 +186,17 @@ impl GuidePolicy {
             Some((at, setpoint)) if now - at <= OVERRIDE_LIFE => setpoint,
             _ => self.setpoint,
         };
-        let mut error = Vector3::new(p.x, p.y, p.z) - setpoint;
-        if matches!(self.controller, Controller::Mlp(_)) {
-            error = error.map(|e| e.clamp(-MLP_REACH_M, MLP_REACH_M));
-        }
-        let observation = spikewing_quad::observation(
-            &error,
+        let mut observation = setpoint.observation(
+            &Vector3::new(p.x, p.y, p.z),
             &orientation,
             &(orientation * Vector3::new(v.x, v.y, v.z)),
             &Vector3::new(w.x, w.y, w.z),
         );
+        if matches!(self.controller, Controller::Mlp(_)) {
+            for error in &mut observation[..3] {
+                *error = error.clamp(-MLP_REACH_M, MLP_REACH_M);
+            }
+        }
         let motors = match &mut self.controller {
             Controller::Geometric => self.geometric.command(&observation),
             Controller::Mlp(mlp) => {
@@ -260,9 +262,10 @@ fn load(path: &str, requirements: &Requirements) -> Result<Box<Mlp>, BuildError>
     }
 }
 
-fn position(m: &geometry_msgs::PoseStamped) -> Option<Vector3<f64>> {
-    let p = m.pose.position.to_array();
-    p.iter().all(|v| v.is_finite()).then(|| Vector3::from(p))
+/// The setpoint that a message moves `from` to.
+fn moved(from: &Setpoint, m: &geometry_msgs::PoseStamped) -> Result<Setpoint, SetpointError> {
+    let q = &m.pose.orientation;
+    from.moved_to(m.pose.position.to_array(), [q.x, q.y, q.z, q.w])
 }
 
 impl Node for GuidePolicy {
@@ -285,17 +288,17 @@ impl Node for GuidePolicy {
                 self.last_applied = Some(now);
                 self.history.push(m.motors.map(|v| v.clamp(-1.0, 1.0)));
             } else {
-                self.drop_message(APPLIED.name);
+                self.drop_message(APPLIED.name, NOT_FINITE);
             }
         } else if let Some(m) = message.on(&SETPOINT) {
-            match position(m) {
-                Some(setpoint) => self.setpoint = setpoint,
-                None => self.drop_message(SETPOINT.name),
+            match moved(&self.setpoint, m) {
+                Ok(setpoint) => self.setpoint = setpoint,
+                Err(reason) => self.drop_message(SETPOINT.name, &reason.to_string()),
             }
         } else if let Some(m) = message.on(&OVERRIDE) {
-            match position(m) {
-                Some(setpoint) => self.overriding = Some((now, setpoint)),
-                None => self.drop_message(OVERRIDE.name),
+            match moved(&self.setpoint, m) {
+                Ok(setpoint) => self.overriding = Some((now, setpoint)),
+                Err(reason) => self.drop_message(OVERRIDE.name, &reason.to_string()),
             }
         }
     }

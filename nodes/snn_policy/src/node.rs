@@ -13,7 +13,7 @@ use spikewing_msgs::{
     std_msgs::Header,
     std_srvs::{Trigger, Trigger_Response},
 };
-use spikewing_quad::Observation;
+use spikewing_quad::{Observation, Setpoint};
 use spikewing_runtime::{
     Context, Node, Outbox, Parameters, Received, Span, Time,
     node::{BuildError, Job, JobResult, Request, Shutdown},
@@ -58,7 +58,7 @@ const SHUTDOWN_QUIET: Span = Span::from_millis(300);
 /// The node's logic.
 pub struct SnnPolicy {
     settings: Settings,
-    setpoint: Vector3<f64>,
+    setpoint: Setpoint,
     roster: Roster,
     intake: Intake,
     cadence: Cadence,
@@ -188,16 +188,16 @@ impl SnnPolicy {
             self.roster.new_episode();
             self.warm_steps = 0;
         }
-        let lost = self.authority == sw::Authority::STUDENT && m.state == sw::Authority::RECOVER;
+        // The supervisor names a policy on the way out of STUDENT when it was that policy's fault.
+        let lost = self.authority == sw::Authority::STUDENT && m.state != sw::Authority::STUDENT;
         self.authority = m.state;
-        if lost {
-            self.on_loss(now);
+        if lost && m.policy_version != 0 {
+            self.on_loss(now, m.policy_version);
         }
     }
 
-    fn on_loss(&mut self, now: Time) {
-        let version = self.roster.active().version;
-        match self.roster.note_loss(now, 0) {
+    fn on_loss(&mut self, now: Time, version: u64) {
+        match self.roster.note_loss(now, version) {
             Consequence::Noted => {}
             Consequence::RolledBack(back) => {
                 self.rollbacks += 1;
@@ -371,7 +371,7 @@ impl SnnPolicy {
 }
 
 /// The observation; `None` when a number is not finite.
-fn observe(m: &Odometry, setpoint: &Vector3<f64>) -> Option<Observation> {
+fn observe(m: &Odometry, setpoint: &Setpoint) -> Option<Observation> {
     let (p, q) = (&m.pose.pose.position, &m.pose.pose.orientation);
     let (v, w) = (&m.twist.twist.linear, &m.twist.twist.angular);
     let q = Quaternion::new(q.w, q.x, q.y, q.z);
@@ -382,8 +382,8 @@ fn observe(m: &Odometry, setpoint: &Vector3<f64>) -> Option<Observation> {
     }
     let orientation = UnitQuaternion::new_normalize(q);
     let velocity = orientation * Vector3::new(v.x, v.y, v.z);
-    let error = Vector3::new(p.x, p.y, p.z) - setpoint;
-    Some(spikewing_quad::observation(&error, &orientation, &velocity, &Vector3::new(w.x, w.y, w.z)))
+    let (position, rates) = (Vector3::new(p.x, p.y, p.z), Vector3::new(w.x, w.y, w.z));
+    Some(setpoint.observation(&position, &orientation, &velocity, &rates))
 }
 
 impl Node for SnnPolicy {
@@ -414,9 +414,15 @@ impl Node for SnnPolicy {
         } else if let Some(m) = message.on(&UPDATE) {
             self.on_update(now, m, out);
         } else if let Some(m) = message.on(&SETPOINT) {
-            let p = m.pose.position.to_array();
-            if p.iter().all(|v| v.is_finite()) {
-                self.setpoint = Vector3::from(p);
+            let q = &m.pose.orientation;
+            match self.setpoint.moved_to(m.pose.position.to_array(), [q.x, q.y, q.z, q.w]) {
+                Ok(setpoint) => self.setpoint = setpoint,
+                Err(reason) => {
+                    self.dropped += 1;
+                    if self.dropped.is_power_of_two() {
+                        tracing::warn!(dropped = self.dropped, "{}: {reason}; it is ignored", SETPOINT.name);
+                    }
+                }
             }
         }
     }

@@ -282,12 +282,11 @@ impl Roster {
         Ok(version)
     }
 
-    /// A policy lost authority; `version` 0: the active one.
+    /// The policy of this version lost authority.
     pub fn note_loss(&mut self, now: Time, version: u64) -> Consequence {
-        let flew = self.flew.iter().rev().find(|(v, _)| *v == version).map(|(_, content)| *content);
-        let content = match version {
-            0 => self.active.content,
-            _ => flew.unwrap_or(self.active.content),
+        let Some((_, content)) = self.flew.iter().rev().find(|(v, _)| *v == version).copied() else {
+            // It flew before this process did, or so long ago that nobody remembers.
+            return Consequence::Noted;
         };
         if content == self.active.content {
             self.active.flown = 0;
@@ -424,8 +423,8 @@ mod tests {
         let mut r = roster();
         r.offer(slot(2)).unwrap();
         tick(&mut r, 4);
-        r.note_loss(Time::ZERO, 0);
-        r.note_loss(Time::ZERO, 0);
+        r.note_loss(Time::ZERO, 2);
+        r.note_loss(Time::ZERO, 2);
         tick(&mut r, 4);
         let mut same = slot(2);
         same.version = 9;
@@ -460,16 +459,16 @@ mod tests {
     #[test]
     fn alone_a_proven_policy_stays_and_another_is_grounded() {
         let mut bad = roster();
-        bad.note_loss(Time::ZERO, 0);
-        assert_eq!(bad.note_loss(Time::ZERO, 0), Consequence::Grounded);
+        bad.note_loss(Time::ZERO, 1);
+        assert_eq!(bad.note_loss(Time::ZERO, 1), Consequence::Grounded);
         assert!(bad.grounded());
         bad.offer(slot(2)).unwrap();
         tick(&mut bad, 4);
         assert!(!bad.grounded());
         let mut good = roster();
         fly(&mut good, 10);
-        good.note_loss(Time::ZERO, 0);
-        assert_eq!(good.note_loss(Time::ZERO, 0), Consequence::Stays);
+        good.note_loss(Time::ZERO, 1);
+        assert_eq!(good.note_loss(Time::ZERO, 1), Consequence::Stays);
         assert!(!good.grounded());
     }
 
@@ -496,7 +495,7 @@ mod tests {
                     0 => drop(r.offer(slot(which))),
                     1 => tick(&mut r, which as u32),
                     2 => fly(&mut r, which as u32 * 3),
-                    _ => drop(r.note_loss(now, which % 3)),
+                    _ => drop(r.note_loss(now, which)),
                 }
                 let barred: Vec<Content> = r.barred().map(|b| b.content).collect();
                 for (slot, state) in r.all().filter(|(_, state)| *state != "active") {

@@ -6,6 +6,7 @@ use nalgebra::Vector3;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
+use spikewing_quad::Setpoint;
 use spikewing_runtime::{Parameters, Span, node::BuildError, parameters};
 use spikewing_snn::{
     Network, Shape,
@@ -69,7 +70,7 @@ parameters! {
 /// Parameters as the student uses them.
 pub struct Settings {
     pub period: Span,
-    pub setpoint: Vector3<f64>,
+    pub setpoint: Setpoint,
     pub exploration_noise: f32,
     pub seed: u64,
     pub rules: Rules,
@@ -118,7 +119,7 @@ impl Settings {
         demands.widths = first.0.shape().widths();
         Ok(Self {
             period: Span::from_rate_hz(demands.control_rate_hz),
-            setpoint: Vector3::from(p.get(&SETPOINT)?),
+            setpoint: Setpoint::at(Vector3::from(p.get(&SETPOINT)?)),
             exploration_noise: p.get(&EXPLORATION_NOISE)? as f32,
             seed,
             rules: Rules {

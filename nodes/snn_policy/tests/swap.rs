@@ -151,7 +151,8 @@ impl Student {
 
     /// The student has authority, or loses it.
     fn authority(&mut self, state: u8) {
-        self.message("authority", sw::Authority { state, ..Default::default() });
+        let policy_version = self.status().active_version;
+        self.message("authority", sw::Authority { state, policy_version, ..Default::default() });
     }
 
     /// Has authority for so many ticks.
@@ -310,6 +311,54 @@ fn who_lost_authority_too_often_and_has_nobody_behind_does_not_fly() {
     student.message("policy/update", update(2, policy(3).to_bytes()));
     student.ticks(10);
     assert_eq!(student.tick(0.0).0[0].warmth, 1.0);
+}
+
+#[test]
+fn a_loss_that_is_not_the_policys_is_not_blamed_on_it() {
+    let mut student = Student::new(&[("rollback_after", Value::Integer(1))]);
+    student.message("policy/update", update(2, policy(3).to_bytes()));
+    student.flies(55);
+    student.authority(sw::Authority::STUDENT);
+    // The odometry failed, for example.
+    student.message("authority", sw::Authority { state: sw::Authority::RECOVER, ..Default::default() });
+    assert_eq!(student.status().rollbacks, 0);
+    student.loses(1);
+    assert_eq!(student.status().rollbacks, 1);
+}
+
+#[test]
+fn the_setpoints_orientation_is_the_heading() {
+    // A vehicle that faces north, north of a setpoint that wants it so, is to the student one that faces east, east of it.
+    let seen = |heading: f64, x: f64, y: f64, wanted: f64| {
+        let mut student = Student::new(&[]);
+        let half = |angle: f64| geometry_msgs::Quaternion {
+            z: (angle / 2.0).sin(),
+            w: (angle / 2.0).cos(),
+            ..Default::default()
+        };
+        let mut setpoint = geometry_msgs::PoseStamped::default();
+        setpoint.pose.position.z = 1.0;
+        setpoint.pose.orientation = half(wanted);
+        student.message("target", setpoint);
+        let mut motors = Vec::new();
+        for _ in 0..30 {
+            student.rig.pass(Span::from_millis(10));
+            student.rig.forget();
+            let mut odometry = Odometry::default();
+            odometry.header.stamp = student.rig.now().to_msg();
+            odometry.pose.pose.position = geometry_msgs::Point::new(x, y, 1.0);
+            odometry.pose.pose.orientation = half(heading);
+            student.message("odometry", odometry);
+            motors.push(student.rig.last::<sw::MotorCommand>("student/command").unwrap().motors);
+        }
+        motors
+    };
+    let quarter = std::f64::consts::FRAC_PI_2;
+    let (east, north) = (seen(0.0, 0.3, 0.0, 0.0), seen(quarter, 0.0, 0.3, quarter));
+    for (a, b) in east.iter().flatten().zip(north.iter().flatten()) {
+        assert!((a - b).abs() < 1e-3, "{a} {b}");
+    }
+    assert_ne!(east, seen(0.0, 0.3, 0.0, quarter), "another heading, another command");
 }
 
 #[test]

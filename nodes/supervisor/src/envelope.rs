@@ -2,7 +2,7 @@
 
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 use spikewing_msgs::nav_msgs::Odometry;
-use spikewing_quad::Observation;
+use spikewing_quad::{Observation, Setpoint};
 use spikewing_runtime::Time;
 
 /// The vehicle's state in the world, from odometry.
@@ -42,13 +42,8 @@ impl Vehicle {
     }
 
     /// What a policy sees of it.
-    pub fn observation(&self, setpoint: &Vector3<f64>) -> Observation {
-        spikewing_quad::observation(
-            &(self.position - setpoint),
-            &self.orientation,
-            &self.velocity,
-            &self.body_rates,
-        )
+    pub fn observation(&self, setpoint: &Setpoint) -> Observation {
+        setpoint.observation(&self.position, &self.orientation, &self.velocity, &self.body_rates)
     }
 }
 

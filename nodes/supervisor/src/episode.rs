@@ -1,7 +1,7 @@
 //! Episodes: their numbers, the experience that they leave, and the resets between them.
 
 use nalgebra::Vector3;
-use spikewing_msgs::{geometry_msgs, spikewing_msgs as sw, std_msgs::Header, std_srvs::Trigger_Request};
+use spikewing_msgs::{spikewing_msgs as sw, std_msgs::Header, std_srvs::Trigger_Request};
 use spikewing_runtime::{Outbox, Time, instance};
 
 use crate::{
@@ -73,7 +73,7 @@ impl Supervisor {
                 actor_id: self.actor_id.clone(),
                 episode_id: self.episodes.id(),
                 step: step.number,
-                observation: vehicle.observation(self.target.at()),
+                observation: vehicle.observation(self.target.setpoint()),
                 action: step.action,
                 guide_action: advice.map_or([f32::NAN; 4], |g| g.command.motors),
                 source: step.source,
@@ -99,11 +99,7 @@ impl Supervisor {
 
     /// Asks a simulator to put the vehicle back.
     pub(crate) fn call_reset(&mut self, out: &mut Outbox) {
-        let at = self.target.at();
-        let pose = geometry_msgs::Pose {
-            position: geometry_msgs::Point::new(at.x, at.y, at.z),
-            ..Default::default()
-        };
+        let pose = crate::node::pose(Time::ZERO, self.target.setpoint()).pose;
         out.call(&RESET, sw::ResetVehicle_Request { pose });
         // What the filter believes is about to be wrong; without an answer it finds out by itself.
         out.call(&RESET_ESTIMATE, Trigger_Request::default());

@@ -65,7 +65,7 @@ impl Supervisor {
             inputs: Inputs::new(settings.period, settings.student_enabled),
             standing: Standing::new(),
             episodes: Episodes::new(Wander::new(settings.wander_m_s, settings.seed), context.instance),
-            target: Target::new(settings.setpoint, settings.setpoint_speed_m_s),
+            target: Target::new(settings.setpoint, settings.setpoint_speed_m_s, settings.setpoint_turn_rad_s),
             settings,
             hover: HoverThrust::default(),
             ground_z_m: None,
@@ -120,7 +120,7 @@ impl Supervisor {
 
     pub(crate) fn publish_target(&mut self, now: Time, out: &mut Outbox) {
         self.target_published = Some(now);
-        out.publish(&TARGET, crate::node::pose(now, self.target.at()));
+        out.publish(&TARGET, crate::node::pose(now, self.target.setpoint()));
     }
 
     /// Picks the command for the present odometry.
@@ -175,12 +175,12 @@ impl Supervisor {
 
     fn move_target(&mut self, now: Time, in_episode: bool, out: &mut Outbox) {
         let dt_s = self.settings.period.seconds();
-        let before = *self.target.at();
+        let before = *self.target.setpoint();
         match self.episodes.wander(dt_s).filter(|_| in_episode) {
             Some(offset) => self.target.put(*self.target.goal() + offset),
             None => self.target.advance(dt_s),
         }
-        if *self.target.at() != before {
+        if *self.target.setpoint() != before {
             self.publish_target(now, out);
         }
     }

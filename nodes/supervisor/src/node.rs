@@ -1,6 +1,5 @@
 //! The supervisor as a node: its ports, and what each of them leads to.
 
-use nalgebra::Vector3;
 use spikewing_msgs::{
     AnyMessage, geometry_msgs,
     nav_msgs::Odometry,
@@ -8,6 +7,7 @@ use spikewing_msgs::{
     std_msgs::Header,
     std_srvs::{Trigger, Trigger_Response},
 };
+use spikewing_quad::Setpoint;
 use spikewing_runtime::{
     Node, Outbox, Parameters, Received, Span, Time,
     node::{Request, Response, Shutdown},
@@ -51,11 +51,13 @@ const REPEAT: Span = Span::from_millis(500);
 /// A process that was just started finds out who flies before it says that nobody does.
 const FIRST_WORD: Span = Span::from_millis(500);
 
-/// A position in the world.
-pub(crate) fn pose(now: Time, at: &Vector3<f64>) -> geometry_msgs::PoseStamped {
+/// A setpoint in the world.
+pub(crate) fn pose(now: Time, at: &Setpoint) -> geometry_msgs::PoseStamped {
     let mut message =
         geometry_msgs::PoseStamped { header: Header::new(now.to_msg(), "map"), ..Default::default() };
-    message.pose.position = geometry_msgs::Point::new(at.x, at.y, at.z);
+    let (p, [x, y, z, w]) = (&at.position, at.orientation());
+    message.pose.position = geometry_msgs::Point::new(p.x, p.y, p.z);
+    message.pose.orientation = geometry_msgs::Quaternion { x, y, z, w };
     message
 }
 
@@ -95,12 +97,16 @@ impl Supervisor {
     }
 
     fn on_setpoint(&mut self, m: &geometry_msgs::PoseStamped) {
-        let goal = Vector3::from(m.pose.position.to_array());
-        match self.settings.fence.outside(&goal) {
+        let q = &m.pose.orientation;
+        let goal = match self.target.asked(m.pose.position.to_array(), [q.x, q.y, q.z, q.w]) {
+            Ok(goal) => goal,
+            Err(reason) => return self.drop_message(SETPOINT.name, &reason.to_string()),
+        };
+        match self.settings.fence.outside(&goal.position) {
             None => {
                 self.target.aim(goal);
                 if !self.standing.state().flies() {
-                    self.target.put(goal);
+                    self.target.arrive();
                 }
             }
             Some(how) => self.drop_message(SETPOINT.name, &format!("the setpoint is refused: {how}")),

@@ -20,6 +20,7 @@ pub struct Settings {
     pub period: Span,
     pub setpoint: Vector3<f64>,
     pub setpoint_speed_m_s: f64,
+    pub setpoint_turn_rad_s: f64,
     pub envelope: Envelope,
     pub fence: Fence,
     pub on_violation: OnViolation,
@@ -52,6 +53,10 @@ parameters! {
         .range(0.01, 20.0)
         .unit("m/s")
         .about("Largest speed of the setpoint that is flown: it goes to one that jumps.");
+    const SETPOINT_TURN: Parameter<f64> = Parameter::float("setpoint_turn_rate", 0.8)
+        .range(0.01, 10.0)
+        .unit("rad/s")
+        .about("Largest rate at which the heading of the setpoint that is flown turns to the one asked for.");
     const FENCE_RADIUS: Parameter<f64> = Parameter::float("fence.radius", 20.0)
         .range(0.5, 10_000.0)
         .unit("m")
@@ -146,6 +151,7 @@ impl Settings {
             period: Span::from_rate_hz(p.get(&CONTROL_RATE_HZ)?),
             setpoint,
             setpoint_speed_m_s: p.get(&SETPOINT_SPEED)?,
+            setpoint_turn_rad_s: p.get(&SETPOINT_TURN)?,
             envelope: Envelope {
                 position_m: p.get(&ENVELOPE_POSITION)?,
                 tilt_rad: p.get(&ENVELOPE_TILT)?,

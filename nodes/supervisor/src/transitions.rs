@@ -51,6 +51,7 @@ impl Supervisor {
             );
         }
         tracing::warn!("the vehicle flies already: the guide takes over");
+        self.keep_heading(vehicle);
         let state = Authority::Guide(Errand::Approach(Settle::default()));
         self.enter(now, state, "took over a vehicle that flies", out);
     }
@@ -61,7 +62,21 @@ impl Supervisor {
 
     pub(crate) fn armed(&mut self, now: Time, out: &mut Outbox) {
         self.ground_z_m = self.inputs.vehicle().map(|v| v.position.z).filter(|_| self.inputs.landed(now));
+        if let Some(vehicle) = self.inputs.vehicle().copied() {
+            self.keep_heading(&vehicle);
+            self.publish_target(now, out);
+        }
         self.enter(now, Authority::Guide(Errand::Approach(Settle::default())), "armed", out);
+    }
+
+    /// A vehicle that faces west takes off facing west, until somebody asks for another heading. One that a simulator puts back
+    /// before each episode is put back facing the setpoint's.
+    fn keep_heading(&mut self, vehicle: &Vehicle) {
+        if !self.settings.reset_each_episode
+            && let Some(heading) = spikewing_quad::setpoint::heading(&vehicle.orientation)
+        {
+            self.target.keep_heading(heading);
+        }
     }
 
     pub(crate) fn call_off(&mut self, now: Time, reason: &str, out: &mut Outbox) {

@@ -256,6 +256,7 @@ impl Supervisor {
             }
             _ => return,
         };
+        let target = spikewing_quad::Setpoint { position: target, ..*self.target.setpoint() };
         out.publish(&GUIDE_SETPOINT, crate::node::pose(now, &target));
     }
 

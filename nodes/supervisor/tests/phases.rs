@@ -426,3 +426,36 @@ fn without_speed_nobody_moves_the_setpoint() {
     let target = cockpit.rig.sent::<geometry_msgs::PoseStamped>("target");
     assert!(target.into_iter().all(|m| m.pose.position.to_array() == [0.0, 0.0, 1.0]));
 }
+
+/// Heading of the setpoint that is flown, rad.
+fn target_heading(c: &Cockpit) -> f64 {
+    let q = &c.rig.last::<geometry_msgs::PoseStamped>("target").unwrap().pose.orientation;
+    2.0 * q.z.atan2(q.w)
+}
+
+#[test]
+fn a_vehicle_that_faces_west_takes_off_facing_west_until_asked_otherwise() {
+    let west = Pose { yaw: 3.0, ..Pose::at(0.0) };
+    let mut c = Cockpit::new(&[]);
+    c.status(false);
+    for _ in 0..10 {
+        c.period_at(west, Some(0.1), Some(0.2));
+    }
+    c.status(true);
+    for _ in 0..10 {
+        c.period_at(west, Some(0.1), Some(0.2));
+    }
+    assert!((target_heading(&c) - 3.0).abs() < 1e-6, "{}", target_heading(&c));
+    // What is learned from is seen in the frame of that heading: the vehicle faces along x there.
+    let seen = c.experience().last().unwrap().observation;
+    assert!((seen[3] - 1.0).abs() < 1e-5, "{seen:?}");
+    // Somebody wants it to face east: it turns there, at its rate.
+    let mut east = geometry_msgs::PoseStamped::default();
+    east.pose.position.z = 1.0;
+    east.pose.orientation.w = 1.0;
+    c.rig.message("setpoint", east);
+    for _ in 0..100 {
+        c.period_at(west, Some(0.1), Some(0.2));
+    }
+    assert!((target_heading(&c) - 2.2).abs() < 0.02, "{}", target_heading(&c));
+}

@@ -4,8 +4,15 @@
 //! process that is [`Urgency::Control`] therefore asks for the real-time policy `SCHED_FIFO` for all its threads (those
 //! of the transport inherit it), at a priority below that of the kernel's own threads. The system grants it to root, to
 //! whoever has `CAP_SYS_NICE` or an `rtprio` limit (`/etc/security/limits.d`), and refuses it to others; then, or with
-//! `SPIKEWING_REALTIME=off`, the process runs as any other. Jobs run as `SCHED_IDLE` on every system: they take what
-//! nobody else wants, and give it back at once.
+//! `SPIKEWING_REALTIME=off`, the process runs as any other.
+//!
+//! Jobs of a background process run as `SCHED_IDLE`: they take what nobody else wants, and give it back at once. **Jobs of a
+//! control process must not**: they share locks with control (the process's memory map, taken by page faults, `mmap` and
+//! `munmap`; the allocator's arenas), and while an idle thread holds one, any busy loop on the machine keeps it off the
+//! processor, and control waits for the busy loop. Such a job runs right below control instead ([`stay_near_control`]): the
+//! lowest real-time priority where real time was granted, the ordinary one where it was not. It must be bounded in time.
+
+use std::cell::Cell;
 
 /// What is lost when a node comes late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +33,10 @@ pub enum Granted {
     Ordinary(String),
 }
 
+thread_local!(static TAKEN: Cell<Urgency> = const { Cell::new(Urgency::Background) });
+
+/// Real-time priority of control's jobs: below control itself, above every ordinary process.
+const JOB_PRIORITY: libc::c_int = 1;
 /// Real-time priority of control: above every ordinary process, below the kernel's threads, which have 50.
 const FIFO_PRIORITY: libc::c_int = 10;
 const VARIABLE: &str = "SPIKEWING_REALTIME";
@@ -35,6 +46,7 @@ const VARIABLE: &str = "SPIKEWING_REALTIME";
 /// # Errors
 /// When the environment variable is neither `auto` nor `off`.
 pub fn take(urgency: Urgency) -> Result<Granted, String> {
+    TAKEN.set(urgency);
     let wanted = std::env::var(VARIABLE).unwrap_or_default();
     match (wanted.as_str(), urgency) {
         ("" | "auto" | "off", Urgency::Background) => Ok(Granted::Ordinary("it is not urgent".into())),
@@ -56,6 +68,25 @@ fn real_time() -> Granted {
 fn real_time() -> Granted {
     Granted::Ordinary("only on Linux".into())
 }
+
+/// What the calling thread took.
+pub fn taken() -> Urgency {
+    TAKEN.get()
+}
+
+/// Puts the calling thread, which inherited control's scheduling, right below control.
+#[cfg(target_os = "linux")]
+pub fn stay_near_control() {
+    // SAFETY: no pointers.
+    let real_time = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_FIFO;
+    if real_time && let Err(error) = set(libc::SCHED_FIFO, JOB_PRIORITY) {
+        tracing::debug!("cannot put a job below control: {error}");
+    }
+}
+
+/// Elsewhere than on Linux, priorities belong to processes.
+#[cfg(not(target_os = "linux"))]
+pub fn stay_near_control() {}
 
 /// Makes the calling thread, and all that it starts from now on, take only what nobody else wants.
 #[cfg(target_os = "linux")]

@@ -195,7 +195,7 @@ pub enum PolicyError {
         signer: String,
     },
     /// An announced sha256 that is none.
-    #[error("sha256 `{text}` is not 64 hexadecimal digits")]
+    #[error("sha256 `{text}` is not 64 lower-case hexadecimal digits")]
     DigestText {
         /// What was announced, shortened.
         text: String,

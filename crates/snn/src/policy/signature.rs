@@ -154,12 +154,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&sha2::Sha256::digest(bytes))
 }
 
-/// The sha256 that 64 hexadecimal digits mean.
+/// The sha256 that 64 lower-case hexadecimal digits mean.
 ///
 /// # Errors
 /// [`PolicyError::DigestText`].
 pub fn sha256_of_hex(text: &str) -> Result<[u8; 32], PolicyError> {
-    unhex(text).ok_or_else(|| PolicyError::DigestText { text: short(text) })
+    // One digest, one text: what is announced can be compared as it is.
+    let lower = !text.contains(|c: char| c.is_ascii_uppercase());
+    unhex(text).filter(|_| lower).ok_or_else(|| PolicyError::DigestText { text: short(text) })
 }
 
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -21,6 +21,8 @@ pub struct Pose {
     pub position: [f64; 3],
     /// Rotation about the x axis, rad.
     pub roll: f64,
+    /// Rotation about the z axis, rad: 0 faces east.
+    pub yaw: f64,
     pub velocity: [f64; 3],
     pub rates: [f64; 3],
 }
@@ -28,7 +30,7 @@ pub struct Pose {
 impl Pose {
     /// At rest, level, beside the setpoint by `x` metres.
     pub fn at(x: f64) -> Self {
-        Self { position: [x, 0.0, 1.0], roll: 0.0, velocity: [0.0; 3], rates: [0.0; 3] }
+        Self { position: [x, 0.0, 1.0], roll: 0.0, yaw: 0.0, velocity: [0.0; 3], rates: [0.0; 3] }
     }
 }
 
@@ -119,8 +121,9 @@ impl Cockpit {
         m.header.stamp = self.rig.now().to_msg();
         let [x, y, z] = pose.position;
         m.pose.pose.position = geometry_msgs::Point::new(x, y, z);
-        let (sin, cos) = (pose.roll / 2.0).sin_cos();
-        m.pose.pose.orientation = geometry_msgs::Quaternion { x: sin, y: 0.0, z: 0.0, w: cos };
+        let ((sr, cr), (sy, cy)) = ((pose.roll / 2.0).sin_cos(), (pose.yaw / 2.0).sin_cos());
+        m.pose.pose.orientation =
+            geometry_msgs::Quaternion { x: cy * sr, y: sy * sr, z: sy * cr, w: cy * cr };
         let [x, y, z] = pose.velocity;
         m.twist.twist.linear = geometry_msgs::Vector3::new(x, y, z);
         let [x, y, z] = pose.rates;
