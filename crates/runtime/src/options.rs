@@ -74,6 +74,12 @@ impl NodeOptions {
         rule.map_or_else(|| expanded.clone(), |(_, to)| self.expand(to))
     }
 
+    /// Whether a remapping concerns the name.
+    pub fn remapped(&self, name: &str) -> bool {
+        let expanded = self.expand(name);
+        self.remaps.iter().any(|(from, _)| self.expand(from) == expanded)
+    }
+
     fn expand(&self, name: &str) -> String {
         if name.starts_with('/') {
             name.to_owned()

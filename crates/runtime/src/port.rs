@@ -173,6 +173,8 @@ pub struct Interface {
     pub clients: Vec<ServiceEnd>,
     /// Timers.
     pub timers: Vec<Timer>,
+    /// Ports whose names begin so stand in that namespace instead of the node's.
+    pub elsewhere: Vec<(&'static str, String)>,
 }
 
 impl Interface {
@@ -221,6 +223,25 @@ impl Interface {
             service: TypeId::of::<S>(),
         });
         self
+    }
+
+    /// Ports whose names begin with `prefix` stand in that namespace (`px4_1`, `/px4_1`), not in the node's; an empty
+    /// one changes nothing. Remappings go before.
+    pub fn within(mut self, prefix: &'static str, namespace: &str) -> Self {
+        let namespace = namespace.trim_matches('/');
+        if !namespace.is_empty() {
+            self.elsewhere.push((prefix, format!("/{namespace}")));
+        }
+        self
+    }
+
+    /// The absolute name of one of these ports, after namespaces and remappings.
+    pub fn resolve(&self, options: &crate::NodeOptions, name: &str) -> String {
+        let elsewhere = self.elsewhere.iter().find(|(prefix, _)| name.starts_with(prefix));
+        match elsewhere {
+            Some((_, namespace)) if !options.remapped(name) => format!("{namespace}/{name}"),
+            _ => options.resolve(name),
+        }
     }
 
     /// Adds a timer.

@@ -177,12 +177,12 @@ fn px4_fails_safe_without_the_supervisor() {
 
 #[test]
 fn a_gyro_that_says_nan_stops_nothing() {
-    const BROKEN: Output<px4_msgs::SensorCombined> = Output::new("/fmu/out/sensor_combined", Qos::px4_out(5));
+    const BROKEN: Output<px4_msgs::SensorCombined> = Output::new("fmu/out/sensor_combined", Qos::px4_out(5));
     let mut composition = compose(&ALL, "train.yaml", &live(), &[]);
     let nuisance = Nuisance {
         interface: Interface::new().output(&BROKEN).timer("break", Span::from_millis(7)),
         make: |now| Effect::Publish {
-            port: "/fmu/out/sensor_combined",
+            port: "fmu/out/sensor_combined",
             message: px4_msgs::SensorCombined {
                 timestamp: (now.nanoseconds() / 1000) as u64,
                 gyro_rad: [f32::NAN, 0.0, f32::INFINITY],

@@ -34,6 +34,13 @@ pub fn motors_to_px4(motors: &[f32; 4]) -> [f32; 12] {
     control
 }
 
+/// Collective throttle [0, 1] of PX4's controls: their mean over the motors that there are.
+pub fn throttle(control: &[f32; 12]) -> f32 {
+    let (sum, count) =
+        control.iter().filter(|u| u.is_finite()).fold((0.0, 0.0), |(sum, count), u| (sum + u, count + 1.0));
+    if count > 0.0 { (sum / count).clamp(0.0, 1.0) } else { 0.0 }
+}
+
 /// PX4's controls to our motor commands. A control that is NaN or negative stops its motor, as PX4 does: idle.
 pub fn motors_from_px4(control: &[f32; 12]) -> [f32; 4] {
     PX4_MOTOR.map(|theirs| {

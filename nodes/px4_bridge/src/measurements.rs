@@ -5,16 +5,16 @@ use spikewing_msgs::{geometry_msgs, nav_msgs::Odometry, px4_msgs, sensor_msgs::I
 
 use crate::frames;
 
-/// PX4's state estimate, with its covariances. An error says why it cannot be used.
-pub fn odometry(m: &px4_msgs::VehicleOdometry) -> Result<Odometry, &'static str> {
+/// Why a measurement cannot be used.
+pub const NOT_FINITE: &str = "a number is not finite or the quaternion is none";
+
+/// PX4's state estimate, with its covariances, at `position` (NED, of our origin). An error says why it cannot be used.
+pub fn odometry(m: &px4_msgs::VehicleOdometry, position: &Vector3<f64>) -> Result<Odometry, &'static str> {
     use px4_msgs::VehicleOdometry as O;
-    let (Some(position), Some(velocity), Some(rates), Some(q)) = (
-        frames::finite(&m.position),
-        frames::finite(&m.velocity),
-        frames::finite(&m.angular_velocity),
-        frames::quaternion_from_px4(&m.q),
-    ) else {
-        return Err("a number is not finite or the quaternion is none");
+    let (Some(velocity), Some(rates), Some(q)) =
+        (frames::finite(&m.velocity), frames::finite(&m.angular_velocity), frames::quaternion_from_px4(&m.q))
+    else {
+        return Err(NOT_FINITE);
     };
     if m.pose_frame != O::POSE_FRAME_NED {
         return Err("the pose is not in NED (pose_frame 1)");
@@ -25,7 +25,7 @@ pub fn odometry(m: &px4_msgs::VehicleOdometry) -> Result<Odometry, &'static str>
         O::VELOCITY_FRAME_BODY_FRD => frames::body(&velocity),
         _ => return Err("the velocity is neither in NED (1) nor body FRD (3)"),
     };
-    let position = frames::world(&position);
+    let position = frames::world(position);
     let mut message = Odometry::default();
     message.header.frame_id = "map".into();
     message.child_frame_id = "base_link".into();

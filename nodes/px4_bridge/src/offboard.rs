@@ -1,221 +1,550 @@
-//! Getting PX4 into offboard mode and armed, and disarmed again: requests, acknowledgements, attempts.
+//! Offboard control as a state machine: when PX4 hears a heartbeat, when motors, and what is asked of it.
+//!
+//! | state | heartbeat | motors | left for |
+//! |---|---|---|---|
+//! | standby | – | – | streaming, when the supervisor asks to arm; regaining, when it flies and nobody took the vehicle; flying, when PX4 is armed and in offboard mode already (a restarted bridge) |
+//! | streaming | with each fresh command | – | requesting after `heartbeat_lead_s`; flying |
+//! | requesting | with each fresh command | – | flying; standby when PX4 refuses for too long, when somebody takes the vehicle, or when it is disarmed again |
+//! | flying | with each fresh command | with each fresh command | handing over when commands stop; silent when PX4's status stops; standby when PX4 or a person takes the vehicle, or disarms |
+//! | silent | – | – | flying or standby, as the next status says |
+//! | handing over | – | – | handed over, when PX4 flies by itself; standby |
+//! | handed over | – | – | regaining when commands are back; standby |
+//! | regaining | with each fresh command | – | flying; standby |
+//!
+//! Every change goes through [`Offboard::enter`] with its reason. Time and everything that is known come in as one
+//! [`Situation`], so that what may be sent is a function of the two: [`Offboard::heartbeat`], [`Offboard::motors`].
 
-use spikewing_msgs::px4_msgs::{VehicleCommand, VehicleCommandAck};
+use spikewing_msgs::px4_msgs::VehicleCommandAck;
 use spikewing_runtime::{Span, Time};
+
+use crate::requests::{Attempts, Mode, Wanted};
 
 /// What the supervisor wants of the autopilot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Motors off.
     Disarmed,
-    /// Offboard control, armed.
+    /// To be armed. Each asking has a time of its own, and is worth one arming.
+    Arm {
+        /// When it was asked for.
+        asked: Time,
+    },
+    /// It believes that the vehicle flies, and commands it.
     Fly,
 }
 
-/// What is known of the autopilot and the command.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
-    /// When the last status came.
-    pub status: Option<Time>,
-    /// When the last command came.
-    pub command: Option<Time>,
-    /// Whether that is recent.
-    pub command_fresh: bool,
-    /// PX4 is armed.
-    pub armed: bool,
-    /// PX4 is in offboard mode.
-    pub offboard: bool,
-    /// PX4 lands by itself.
-    pub landing: bool,
-}
-
-/// A request that PX4 has to grant.
+/// The autopilot's last status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    OffboardMode,
-    Arm,
-    Disarm,
+pub struct Autopilot {
+    /// When it came.
+    pub received: Time,
+    /// Motors may turn.
+    pub armed: bool,
+    /// The mode that it is in.
+    pub mode: Mode,
+    /// The mode that was last asked for, by us or by a person; a failsafe leaves it alone.
+    pub intended: Mode,
 }
 
-/// Attempts at one request.
+/// Everything that a decision is made from.
 #[derive(Clone, Copy, Debug)]
-struct Attempts {
-    wanted: Wanted,
-    count: u64,
-    last: Time,
+pub struct Situation {
+    /// The node's time.
+    pub now: Time,
+    /// What the supervisor wants.
+    pub intent: Intent,
+    /// Time since the last command; `None`: there was none.
+    pub command_age: Option<Span>,
+    /// The autopilot's last status, however old.
+    pub autopilot: Option<Autopilot>,
+    /// The vehicle stands on the ground, by more signs than one.
+    pub grounded: bool,
 }
 
-/// MAVLink component id of a companion computer's offboard controller.
-const COMPONENT: u16 = 191;
-/// Heartbeats further apart than this are no stream to PX4 (2 Hz).
-const HEARTBEAT_GAP: Span = Span::from_millis(500);
-/// PX4's custom main mode "offboard".
-const OFFBOARD_MAIN_MODE: f32 = 6.0;
+/// Time limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A command older than this is stale.
+    pub command: Span,
+    /// Commands that are missing for so long: PX4 is asked to fly by itself.
+    pub handover: Span,
+    /// A status older than this says nothing any more.
+    pub status: Span,
+    /// The heartbeat streams for so long before offboard mode is asked for.
+    pub lead: Span,
+    /// Time between two attempts of a request.
+    pub period: Span,
+    /// Attempts before a request is given up.
+    pub attempts: u64,
+    /// PX4 holds for so long, waiting for commands, and then lands.
+    pub hold: Span,
+}
+
+/// Why the bridge stands by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standby {
+    /// Nobody wants to fly.
+    Idle,
+    /// PX4 or a person has the vehicle, or disarmed it: nothing is sent until arming is asked for anew.
+    Released,
+    /// PX4 refused for too long.
+    GivenUp,
+}
+
+/// What PX4 is asked for when nobody commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// To stay where it is.
+    Hold,
+    /// To land.
+    Land,
+}
+
+/// The states, each with what belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
+    /// Nothing is sent.
+    Standby(Standby),
+    /// The heartbeat has to stream for a while before PX4 believes it; `since` is empty while commands are missing.
+    Streaming { asked: Time, since: Option<Time> },
+    /// Offboard mode and arming are asked for.
+    Requesting { asked: Time, attempts: Attempts },
+    /// Armed, in offboard mode, commanded.
+    Flying,
+    /// PX4's status has stopped: whoever has the vehicle now, we do not.
+    Silent,
+    /// Commands have stopped: PX4 is asked to fly by itself.
+    HandingOver { to: Handover, attempts: Attempts },
+    /// It does, on our request and nobody else's.
+    HandedOver { to: Handover, since: Time },
+    /// Commands are back, and nobody took the vehicle in between: back into offboard mode.
+    Regaining { since: Time, attempts: Attempts },
+    /// On the ground, done: PX4 is asked to disarm unless it does so by itself.
+    Disarming { attempts: Attempts },
+}
+
+/// PX4 disarms by itself after a landing (COM_DISARM_LAND, 2 s by default); it is left the time.
+const DISARM_LEAD: Span = Span::from_millis(3000);
+/// Holding and landing are asked for again after this: seconds count.
+const HANDOVER_PERIOD: Span = Span::from_millis(100);
+/// PX4 may take so long to obey before its mode counts as somebody else's.
+const OBEYS: Span = Span::from_millis(1500);
 
 /// The state machine.
 #[derive(Clone, Debug)]
 pub struct Offboard {
-    lead: Span,
-    period: Span,
-    max_attempts: u64,
-    target_system: u8,
-    streaming_since: Option<Time>,
-    last_heartbeat: Option<Time>,
-    attempts: Option<Attempts>,
-    given_up: bool,
-    /// Once flying, losing offboard mode is PX4's or the pilot's decision and is not fought.
-    was_flying: bool,
-    message: String,
+    limits: Limits,
+    handover: Handover,
+    state: State,
+    reason: String,
+    /// The asking that was answered with an arming, or given up.
+    served: Option<Time>,
 }
 
 impl Offboard {
-    /// Settings: how long the heartbeat streams first, time between attempts, attempts.
-    pub fn new(lead: Span, period: Span, max_attempts: u64, target_system: u8) -> Self {
-        Self {
-            lead,
-            period,
-            max_attempts,
-            target_system,
-            streaming_since: None,
-            last_heartbeat: None,
-            attempts: None,
-            given_up: false,
-            was_flying: false,
-            message: String::new(),
+    /// Standing by.
+    pub fn new(limits: Limits, handover: Handover) -> Self {
+        let state = State::Standby(Standby::Idle);
+        Self { limits, handover, state, reason: String::new(), served: None }
+    }
+
+    /// Why it is what it is, where a person should know; empty: all is well.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Whether the autopilot's present mode is the bridge's own doing.
+    pub fn handed_over(&self) -> bool {
+        matches!(self.state, State::HandingOver { .. } | State::HandedOver { .. } | State::Regaining { .. })
+    }
+
+    fn fresh<'a>(&self, s: &'a Situation) -> Option<&'a Autopilot> {
+        s.autopilot.as_ref().filter(|a| s.now - a.received <= self.limits.status)
+    }
+
+    fn commanded(&self, s: &Situation) -> bool {
+        s.command_age.is_some_and(|age| age <= self.limits.command)
+    }
+
+    /// Whether a heartbeat may be sent.
+    pub fn heartbeat(&self, s: &Situation) -> bool {
+        let streams = matches!(
+            self.state,
+            State::Streaming { .. } | State::Requesting { .. } | State::Flying | State::Regaining { .. }
+        );
+        // A supervisor that flies while no status came yet: a bridge that was restarted. The heartbeat spares PX4 its
+        // failsafe, commands nothing, and ends with the first status that says otherwise.
+        let early =
+            self.state == State::Standby(Standby::Idle) && s.intent == Intent::Fly && s.autopilot.is_none();
+        self.commanded(s) && (streams || early)
+    }
+
+    /// Whether motors may be commanded: only with a fresh status that says armed and offboard.
+    pub fn motors(&self, s: &Situation) -> bool {
+        let ours = self.fresh(s).is_some_and(|a| a.armed && a.mode == Mode::Offboard);
+        self.state == State::Flying && ours && self.commanded(s)
+    }
+
+    fn enter(&mut self, state: State, reason: &str) {
+        if self.state != state && !reason.is_empty() {
+            tracing::info!("{reason}");
+        }
+        self.state = state;
+        reason.clone_into(&mut self.reason);
+    }
+
+    /// Judges the situation: changes the state, and returns the request that is due, if any.
+    pub fn step(&mut self, s: &Situation) -> Option<Wanted> {
+        match self.state {
+            State::Standby(why) => self.standby(why, s),
+            State::Streaming { asked, since } => self.streaming(asked, since, s),
+            State::Requesting { asked, attempts } => self.requesting(asked, attempts, s),
+            State::Flying => self.flying(s),
+            State::Silent => self.silent(s),
+            State::HandingOver { to, attempts } => self.handing_over(to, attempts, s),
+            State::HandedOver { to, since } => self.handed(to, since, s),
+            State::Regaining { since, attempts } => self.regaining(since, attempts, s),
+            State::Disarming { attempts } => self.disarming(attempts, s),
         }
     }
 
-    /// The last refusal, in words.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// Leaves a message.
-    pub fn note(&mut self, message: String) {
-        tracing::warn!("{message}");
-        self.message = message;
-    }
-
-    /// Whether the request was given up.
-    pub fn given_up(&self) -> bool {
-        self.given_up
-    }
-
-    /// A new request of the supervisor: forget refusals.
-    pub fn start_over(&mut self) {
-        self.attempts = None;
-        self.given_up = false;
-        self.was_flying = false;
-        self.message.clear();
-    }
-
-    /// A heartbeat went out.
-    pub fn heartbeat_sent(&mut self, now: Time) {
-        if self.last_heartbeat.is_none_or(|last| now - last > HEARTBEAT_GAP) {
-            self.streaming_since = None;
-        }
-        self.last_heartbeat = Some(now);
-        self.streaming_since.get_or_insert(now);
-    }
-
-    /// Heartbeats have stopped.
-    pub fn heartbeat_stopped(&mut self) {
-        self.streaming_since = None;
-    }
-
-    /// The request that is due now, if any. Its timestamp is left to the caller.
-    pub fn poll(&mut self, now: Time, intent: Intent, seen: &Seen, landed: bool) -> Option<VehicleCommand> {
-        seen.status?;
-        let wanted = match intent {
-            // After our flight, or after the autopilot's landing. A pilot who arms in another mode is not fought.
+    fn standby(&mut self, why: Standby, s: &Situation) -> Option<Wanted> {
+        match s.intent {
             Intent::Disarmed => {
-                (seen.armed && landed && (seen.offboard || seen.landing)).then_some(Wanted::Disarm)
-            }
-            Intent::Fly if self.given_up || self.was_flying => None,
-            Intent::Fly => {
-                let lead_over = self.streaming_since.is_some_and(|since| now - since >= self.lead);
-                if !lead_over {
-                    None
-                } else if !seen.offboard {
-                    Some(Wanted::OffboardMode)
-                } else if !seen.armed {
-                    Some(Wanted::Arm)
-                } else {
-                    self.was_flying = true;
-                    self.message.clear();
-                    None
+                let ours = self.fresh(s).is_some_and(|a| {
+                    a.armed && (a.mode == Mode::Offboard || (a.mode.lands() && why != Standby::Released))
+                });
+                if ours && s.grounded {
+                    self.enter(State::Disarming { attempts: Attempts::after(s.now, DISARM_LEAD) }, "");
+                } else if why != Standby::Idle {
+                    self.enter(State::Standby(Standby::Idle), "");
                 }
             }
-        };
-        let Some(wanted) = wanted else {
-            self.attempts = None;
-            return None;
-        };
-        let attempts = match self.attempts {
-            Some(a) if a.wanted == wanted => a,
-            _ => {
-                // What was said of another request explains nothing about this one.
-                self.message.clear();
-                Attempts { wanted, count: 0, last: now - self.period }
+            Intent::Arm { asked } if self.served != Some(asked) => {
+                self.enter(State::Streaming { asked, since: None }, "");
             }
-        };
-        if now - attempts.last < self.period {
-            return None;
-        }
-        if attempts.count >= self.max_attempts {
-            if !self.given_up {
-                self.given_up = true;
-                let because = if self.message.is_empty() { "no answer" } else { &self.message };
-                let text = format!("gave up after {} attempts: {because}", attempts.count);
-                self.note(text);
+            Intent::Arm { .. } => {}
+            Intent::Fly if why != Standby::Idle || !self.commanded(s) => {}
+            Intent::Fly => {
+                if let Some(a) = self.fresh(s) {
+                    if a.armed && a.mode == Mode::Offboard {
+                        self.enter(State::Flying, "took over a vehicle that flies");
+                    } else if a.armed && a.intended == Mode::Offboard {
+                        let attempts = Attempts::at_once(s.now);
+                        self.enter(
+                            State::Regaining { since: s.now, attempts },
+                            "PX4 flies by itself because nobody commanded; regaining control",
+                        );
+                    } else {
+                        self.enter(
+                            State::Standby(Standby::Released),
+                            "the supervisor believes that it flies, but PX4 is disarmed or in another mode",
+                        );
+                    }
+                }
             }
-            return None;
         }
-        self.attempts = Some(Attempts { count: attempts.count + 1, last: now, ..attempts });
-        Some(self.request(wanted))
+        None
     }
 
-    fn request(&self, wanted: Wanted) -> VehicleCommand {
-        let (command, param1, param2) = match wanted {
-            Wanted::OffboardMode => (VehicleCommand::VEHICLE_CMD_DO_SET_MODE, 1.0, OFFBOARD_MAIN_MODE),
-            Wanted::Arm => (VehicleCommand::VEHICLE_CMD_COMPONENT_ARM_DISARM, 1.0, 0.0),
-            Wanted::Disarm => (VehicleCommand::VEHICLE_CMD_COMPONENT_ARM_DISARM, 0.0, 0.0),
-        };
-        VehicleCommand {
-            command: u32::from(command),
-            param1,
-            param2,
-            target_system: self.target_system,
-            target_component: 1,
-            source_system: self.target_system,
-            source_component: COMPONENT,
-            from_external: true,
-            ..Default::default()
+    fn streaming(&mut self, asked: Time, since: Option<Time>, s: &Situation) -> Option<Wanted> {
+        if s.intent != (Intent::Arm { asked }) {
+            self.enter(State::Standby(Standby::Idle), "");
+            return None;
         }
+        if !self.commanded(s) {
+            self.state = State::Streaming { asked, since: None };
+            return None;
+        }
+        let since = since.unwrap_or(s.now);
+        self.state = State::Streaming { asked, since: Some(since) };
+        let a = *self.fresh(s)?;
+        if a.armed && a.mode == Mode::Offboard {
+            self.served = Some(asked);
+            self.enter(State::Flying, "");
+        } else if a.armed && a.intended != Mode::Offboard {
+            self.served = Some(asked);
+            let text = format!("PX4 is armed already, in {} mode: whoever flies it keeps it", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+        } else if s.now - since >= self.limits.lead {
+            self.state = State::Requesting { asked, attempts: Attempts::at_once(s.now) };
+            return self.step(s);
+        }
+        None
     }
 
-    /// PX4 answered a command; those for others are not ours to judge.
-    pub fn on_ack(&mut self, ack: &VehicleCommandAck) {
-        let ours = ack.target_component == COMPONENT && ack.target_system == self.target_system;
-        let Some(attempts) = self.attempts.filter(|_| ours) else { return };
-        if ack.command != self.request(attempts.wanted).command {
+    fn requesting(&mut self, asked: Time, mut attempts: Attempts, s: &Situation) -> Option<Wanted> {
+        if s.intent != (Intent::Arm { asked }) {
+            self.served = Some(asked);
+            self.enter(State::Standby(Standby::Idle), "");
+            return None;
+        }
+        if !self.commanded(s) {
+            self.state = State::Streaming { asked, since: None };
+            return None;
+        }
+        let a = *self.fresh(s)?;
+        if a.armed && a.mode == Mode::Offboard {
+            self.served = Some(asked);
+            self.enter(State::Flying, "");
+            return None;
+        }
+        if attempts.asked(Wanted::Arm) && a.mode != Mode::Offboard && a.intended != Mode::Offboard {
+            self.served = Some(asked);
+            let text = format!("somebody took the vehicle into {} mode before it was armed", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+            return None;
+        }
+        if attempts.armed(s.now, OBEYS) && !a.armed {
+            self.served = Some(asked);
+            self.enter(State::Standby(Standby::Released), "PX4 was armed and disarmed again at once");
+            return None;
+        }
+        if attempts.granted(Wanted::Arm) {
+            // One arming for one asking; its status is under way.
+            return None;
+        }
+        let wanted = if a.mode == Mode::Offboard { Wanted::Arm } else { Wanted::Enter(Mode::Offboard) };
+        if attempts.exhausted(wanted, s.now, self.limits.period, self.limits.attempts) {
+            self.served = Some(asked);
+            let text = format!("gave up after {} attempts: {}", attempts.count(), attempts.refusal());
+            tracing::warn!("{text}");
+            self.enter(State::Standby(Standby::GivenUp), &text);
+            return None;
+        }
+        if !attempts.asked(wanted) {
+            // What was said of another request explains nothing about this one.
+            self.reason.clear();
+        }
+        let due = attempts.due(wanted, s.now, self.limits.period);
+        self.state = State::Requesting { asked, attempts };
+        due
+    }
+
+    /// PX4's status, in a state in which the vehicle is ours: whether it still is. The change is made if it is not.
+    fn kept(&mut self, a: &Autopilot) -> bool {
+        if !a.armed {
+            self.enter(
+                State::Standby(Standby::Released),
+                "PX4 disarmed, or was disarmed; nothing arms it before it is asked for",
+            );
+            return false;
+        }
+        true
+    }
+
+    fn flying(&mut self, s: &Situation) -> Option<Wanted> {
+        let Some(a) = self.fresh(s).copied() else {
+            self.enter(State::Silent, "PX4's status has stopped: nothing is commanded until it is back");
+            return None;
+        };
+        if !self.kept(&a) {
+            return None;
+        }
+        if a.mode != Mode::Offboard {
+            let who = if a.intended == Mode::Offboard { "PX4's failsafe" } else { "somebody" };
+            let text = format!("{who} took the vehicle out of offboard mode, into {}", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+            return None;
+        }
+        if s.intent == Intent::Disarmed && s.grounded {
+            self.enter(State::Disarming { attempts: Attempts::after(s.now, DISARM_LEAD) }, "");
+            return None;
+        }
+        let missing = s.command_age.is_none_or(|age| age > self.limits.handover);
+        if missing {
+            // Nobody wants to fly it any more, and it is not on the ground: it should not stay up.
+            let to = if s.intent == Intent::Disarmed { Handover::Land } else { self.handover };
+            let text = format!("commands have stopped: PX4 is asked to {to}");
+            tracing::warn!("{text}");
+            self.enter(State::HandingOver { to, attempts: Attempts::at_once(s.now) }, &text);
+            return self.step(s);
+        }
+        None
+    }
+
+    fn silent(&mut self, s: &Situation) -> Option<Wanted> {
+        let a = *self.fresh(s)?;
+        if self.kept(&a) {
+            if a.mode == Mode::Offboard {
+                self.enter(State::Flying, "PX4's status is back");
+                return self.step(s);
+            }
+            let text = format!("PX4 left offboard mode while its status was missing: it is in {}", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+        }
+        None
+    }
+
+    fn handing_over(&mut self, to: Handover, mut attempts: Attempts, s: &Situation) -> Option<Wanted> {
+        let Some(a) = self.fresh(s).copied() else {
+            self.enter(State::Silent, "PX4's status has stopped while it was asked to fly by itself");
+            return None;
+        };
+        if !self.kept(&a) {
+            return None;
+        }
+        if a.mode == to.mode() || (a.mode != Mode::Offboard && a.intended == to.mode()) {
+            let text = format!("commands have stopped: PX4 was asked to {to}, and does");
+            self.enter(State::HandedOver { to, since: s.now }, &text);
+            return None;
+        }
+        // From holding, which was our own doing, to landing.
+        let holds = to == Handover::Land && a.intended == Handover::Hold.mode();
+        if a.mode != Mode::Offboard && a.intended != Mode::Offboard && !holds {
+            let text = format!("somebody took the vehicle into {} while commands were missing", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+            return None;
+        }
+        if a.mode != Mode::Offboard && !holds {
+            // Its own failsafe was faster: it flies by itself for want of commands, which is what was wanted.
+            let text = format!("commands have stopped: PX4's failsafe has it, in {}", a.mode);
+            self.enter(State::HandedOver { to, since: s.now }, &text);
+            return None;
+        }
+        if to == Handover::Hold && attempts.refused() {
+            self.enter(
+                State::HandingOver { to: Handover::Land, attempts: Attempts::at_once(s.now) },
+                "PX4 refused to hold: it is asked to land",
+            );
+            return self.step(s);
+        }
+        let due = attempts.due(Wanted::Enter(to.mode()), s.now, HANDOVER_PERIOD);
+        self.state = State::HandingOver { to, attempts };
+        due
+    }
+
+    fn handed(&mut self, to: Handover, since: Time, s: &Situation) -> Option<Wanted> {
+        let a = *self.fresh(s)?;
+        if !self.kept(&a) {
+            return None;
+        }
+        if a.mode == Mode::Offboard && a.intended == Mode::Offboard && self.commanded(s) {
+            self.enter(State::Flying, "commands are back");
+            return self.step(s);
+        }
+        if a.intended != to.mode() && a.intended != Mode::Offboard {
+            let text = format!("somebody took the vehicle into {}", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+            return None;
+        }
+        if s.intent == Intent::Fly && self.commanded(s) {
+            let attempts = Attempts::at_once(s.now);
+            self.enter(State::Regaining { since: s.now, attempts }, "commands are back: regaining control");
+            return None;
+        }
+        if s.intent == Intent::Disarmed && s.grounded {
+            self.enter(State::Disarming { attempts: Attempts::after(s.now, DISARM_LEAD) }, "");
+            return None;
+        }
+        if to == Handover::Hold && s.now - since > self.limits.hold {
+            self.enter(
+                State::HandingOver { to: Handover::Land, attempts: Attempts::at_once(s.now) },
+                "no commands came back: PX4 is asked to land",
+            );
+            return self.step(s);
+        }
+        None
+    }
+
+    fn regaining(&mut self, since: Time, mut attempts: Attempts, s: &Situation) -> Option<Wanted> {
+        let Some(a) = self.fresh(s).copied() else {
+            self.enter(State::Silent, "PX4's status has stopped while control was being regained");
+            return None;
+        };
+        if !self.kept(&a) {
+            return None;
+        }
+        if a.mode == Mode::Offboard {
+            self.enter(State::Flying, "control is regained");
+            return self.step(s);
+        }
+        let ours = [Mode::Offboard, Handover::Hold.mode(), Handover::Land.mode()];
+        if !ours.contains(&a.intended) {
+            let text = format!("somebody took the vehicle into {}", a.mode);
+            self.enter(State::Standby(Standby::Released), &text);
+            return None;
+        }
+        if s.intent != Intent::Fly || !self.commanded(s) {
+            let to = if a.intended == Handover::Land.mode() { Handover::Land } else { Handover::Hold };
+            self.enter(State::HandedOver { to, since: s.now }, "commands have stopped again");
+            return None;
+        }
+        // A failsafe that came for want of the heartbeat ends with it, by itself: to ask for the mode would override
+        // every other failsafe too.
+        if a.intended == Mode::Offboard || s.now - since < self.limits.lead {
+            return None;
+        }
+        if attempts.exhausted(Wanted::Enter(Mode::Offboard), s.now, self.limits.period, self.limits.attempts)
+        {
+            let text = format!("PX4 does not go back to offboard mode: {}", attempts.refusal());
+            self.enter(State::Standby(Standby::Released), &text);
+            return None;
+        }
+        let due = attempts.due(Wanted::Enter(Mode::Offboard), s.now, self.limits.period);
+        self.state = State::Regaining { since, attempts };
+        due
+    }
+
+    fn disarming(&mut self, mut attempts: Attempts, s: &Situation) -> Option<Wanted> {
+        let a = *self.fresh(s)?;
+        let done = !a.armed || s.intent != Intent::Disarmed || !s.grounded;
+        if done {
+            self.enter(State::Standby(Standby::Idle), "");
+            return None;
+        }
+        if attempts.exhausted(Wanted::Disarm, s.now, self.limits.period, self.limits.attempts) {
+            self.enter(
+                State::Standby(Standby::Released),
+                "PX4 does not disarm, though the vehicle stands on the ground",
+            );
+            return None;
+        }
+        let due = attempts.due(Wanted::Disarm, s.now, self.limits.period);
+        self.state = State::Disarming { attempts };
+        due
+    }
+
+    /// PX4 answered a command.
+    pub fn on_ack(&mut self, now: Time, ack: &VehicleCommandAck, system: u8) {
+        let (State::Requesting { attempts, .. }
+        | State::HandingOver { attempts, .. }
+        | State::Regaining { attempts, .. }
+        | State::Disarming { attempts }) = &mut self.state
+        else {
             return;
+        };
+        if attempts.on_ack(now, ack, system) {
+            self.reason = attempts.refusal();
+            tracing::info!("{}", self.reason);
         }
-        let result = match ack.result {
-            VehicleCommandAck::VEHICLE_CMD_RESULT_ACCEPTED
-            | VehicleCommandAck::VEHICLE_CMD_RESULT_IN_PROGRESS => return,
-            VehicleCommandAck::VEHICLE_CMD_RESULT_TEMPORARILY_REJECTED => "temporarily rejected",
-            VehicleCommandAck::VEHICLE_CMD_RESULT_DENIED => "denied",
-            VehicleCommandAck::VEHICLE_CMD_RESULT_UNSUPPORTED => "unsupported",
-            VehicleCommandAck::VEHICLE_CMD_RESULT_FAILED => "failed",
-            _ => "cancelled",
-        };
-        let what = match attempts.wanted {
-            Wanted::OffboardMode => "offboard mode",
-            Wanted::Arm => "arming (see PX4's preflight checks)",
-            Wanted::Disarm => "disarming",
-        };
-        self.message = format!("PX4: {what} {result}, attempt {}", attempts.count);
-        tracing::info!("{}", self.message);
+    }
+
+    /// Whether PX4 refuses what is asked for, or did until it was given up: its reasons matter.
+    pub fn refused(&self) -> bool {
+        match &self.state {
+            State::Requesting { attempts, .. } | State::Regaining { attempts, .. } => attempts.refused(),
+            State::Standby(Standby::GivenUp) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Handover {
+    /// PX4's mode that does it.
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Hold => Mode::Hold,
+            Self::Land => Mode::Land,
+        }
+    }
+}
+
+impl std::fmt::Display for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "hold its position",
+            Self::Land => "land",
+        })
     }
 }

@@ -15,8 +15,8 @@ use spikewing_msgs::{
 use spikewing_px4_bridge::NODE;
 use spikewing_runtime::{Span, Time, rig::Rig};
 
-const ODOMETRY: &str = "/fmu/out/vehicle_odometry";
-const SENSORS: &str = "/fmu/out/sensor_combined";
+const ODOMETRY: &str = "fmu/out/vehicle_odometry";
+const SENSORS: &str = "fmu/out/sensor_combined";
 
 fn rig() -> Rig {
     Rig::build(&NODE, &[]).unwrap()
@@ -285,7 +285,7 @@ fn resets_are_passed_on_and_their_failure_is_told() {
     let (call, request) = rig.calls::<SetEntityPose>("set_entity_pose").last().unwrap();
     assert_eq!((request.entity.name.as_str(), &request.pose), ("x500_0", &pose));
     rig.respond::<SetEntityPose>("set_entity_pose", call, Ok(SetEntityPose_Response { success: false }));
-    rig.message("/fmu/out/vehicle_status_v1", VehicleStatus::default());
+    rig.message("fmu/out/vehicle_status_v1", VehicleStatus::default());
     let said = rig.last::<sw::VehicleStatus>("vehicle/status").unwrap().message.clone();
     assert!(said.contains("x500_0"), "{said}");
     pose.position.x = f64::NAN;

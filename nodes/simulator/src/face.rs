@@ -109,7 +109,12 @@ impl Face {
     pub fn interface(&self, base: Interface) -> Interface {
         let base = base.output(&ODOMETRY).output(&SENSORS).output(&LANDED);
         match self.release {
-            Release::V1_16 => base.output(&px4::written(&px4::STATUS_V1)).output(&px4::written(&px4::ACK)),
+            Release::V1_16 | Release::V1_17 => {
+                base.output(&px4::written(&px4::STATUS_V1)).output(&px4::written(&px4::ACK))
+            }
+            Release::V1_17Plus => {
+                base.output(&px4::written(&px4::STATUS_V2)).output(&px4::written(&px4::ACK_V1))
+            }
             Release::V1_18 => base.output(&px4::written(&px4::STATUS_V4)).output(&px4::written(&px4::ACK_V1)),
         }
     }
@@ -205,7 +210,10 @@ impl Face {
             };
         }
         match self.release {
-            Release::V1_16 => out.publish(&px4::written(&px4::STATUS_V1), status!(VehicleStatus)),
+            Release::V1_16 | Release::V1_17 => {
+                out.publish(&px4::written(&px4::STATUS_V1), status!(VehicleStatus));
+            }
+            Release::V1_17Plus => out.publish(&px4::written(&px4::STATUS_V2), status!(VehicleStatusV2)),
             Release::V1_18 => out.publish(&px4::written(&px4::STATUS_V4), status!(VehicleStatusV4)),
         }
     }
@@ -247,8 +255,8 @@ impl Face {
             ..Default::default()
         };
         let port = match self.release {
-            Release::V1_16 => px4::written(&px4::ACK),
-            Release::V1_18 => px4::written(&px4::ACK_V1),
+            Release::V1_16 | Release::V1_17 => px4::written(&px4::ACK),
+            Release::V1_17Plus | Release::V1_18 => px4::written(&px4::ACK_V1),
         };
         out.publish(&port, ack);
     }

@@ -69,7 +69,7 @@ impl Plan {
                 .map(|end| {
                     let decode = codec::decoder_of(end.message)
                         .ok_or(HostError::Type { port: end.name, ros_type: end.ros_type })?;
-                    let topic = options.resolve(end.name);
+                    let topic = interface.resolve(options, end.name);
                     Ok(TopicPlan { port: end.name, topic, ros_type: end.ros_type, qos: end.qos, decode })
                 })
                 .collect::<Result<Vec<_>, HostError>>()

@@ -139,12 +139,15 @@ impl<'a> Composition<'a> {
             }
         }
         for end in &interface.inputs {
-            let topic = self.topic(options.resolve(end.name), end.ros_type, index, &name)?;
+            let topic = self.topic(interface.resolve(options, end.name), end.ros_type, index, &name)?;
             self.topics[topic].readers.push((index, end.name));
         }
         let mut outputs = Vec::new();
         for end in &interface.outputs {
-            outputs.push((end.name, self.topic(options.resolve(end.name), end.ros_type, index, &name)?));
+            outputs.push((
+                end.name,
+                self.topic(interface.resolve(options, end.name), end.ros_type, index, &name)?,
+            ));
         }
         for end in &interface.servers {
             let service = options.resolve_service(end.name);
