@@ -10,7 +10,7 @@ use crate::{
     QuadError,
     dynamics::step,
     episode::Episode,
-    perturbation::Perturbation,
+    perturbation::{Late, Perturbation},
     reward::{Reward, Termination},
     setpoint::Setpoint,
     smoothness::power_above_5hz,
@@ -178,18 +178,23 @@ impl Evaluation {
         let mut flown = Vec::with_capacity(self.steps);
         let mut length = 0;
         let mut completed = true;
+        let rhythm = self.perturbation.rhythm;
+        let mut late = Late::by(self.perturbation.observation_age_s);
         for k in 0..self.steps {
-            let setpoint = self.task.setpoint(k as f64 * self.dt_s);
+            let time_s = rhythm.time_s(k, self.dt_s);
+            let setpoint = self.task.setpoint(time_s);
             let wanted = Setpoint { position: setpoint, heading_rad: self.heading_rad };
-            let seen = self.vehicle.simulation.add_noise(&wanted.observation_of(&state), &mut begun.rng);
+            let was = late.see(time_s, &state);
+            let seen = self.vehicle.simulation.add_noise(&wanted.observation_of(&was), &mut begun.rng);
             let action = pilot.act(&seen, k);
             // The reward judges the command that the motors can carry out.
             let applied = action.map(|a| if a.is_finite() { f64::from(a).clamp(-1.0, 1.0) } else { -1.0 });
             flown.push(applied);
             underway.push_back(applied);
             let arriving = underway.pop_front().unwrap_or(applied);
-            state = step(&begun.vehicle, &state, &arriving, &begun.disturbance, self.dt_s);
-            let setpoint = self.task.setpoint((k + 1) as f64 * self.dt_s);
+            let dt_s = rhythm.step_s(k, self.dt_s);
+            state = step(&begun.vehicle, &state, &arriving, &begun.disturbance, dt_s);
+            let setpoint = self.task.setpoint(rhythm.time_s(k + 1, self.dt_s));
             let error = state.position - setpoint;
             length += 1;
             if state.is_finite() {

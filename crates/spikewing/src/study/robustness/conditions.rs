@@ -1,6 +1,6 @@
 //! The conditions of the study, each one change to an evaluation.
 
-use spikewing_quad::protocol::Evaluation;
+use spikewing_quad::{perturbation::Rhythm, protocol::Evaluation};
 
 /// One change to the vehicle or to the flight, of an exact size.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub enum Change {
     RotorThrust(f64),
     /// Control steps from command to motors.
     Latency(usize),
+    /// Steps that follow each other so, and what is seen is so old, s.
+    Timing(Rhythm, f64),
     /// Factor of the observation noise's standard deviations.
     Noise(f64),
 }
@@ -31,7 +33,7 @@ pub struct Condition {
 }
 
 /// All conditions, in the order of the table. A control step is 10 ms.
-pub const CONDITIONS: [Condition; 15] = [
+pub const CONDITIONS: [Condition; 19] = [
     of("nominal", Change::Nothing),
     of("mass -20 %", Change::Mass(0.8)),
     of("mass +20 %", Change::Mass(1.2)),
@@ -43,6 +45,10 @@ pub const CONDITIONS: [Condition; 15] = [
     of("latency 10 ms", Change::Latency(1)),
     of("latency 20 ms", Change::Latency(2)),
     of("latency 30 ms", Change::Latency(3)),
+    of("steps 8 8 8 16 ms", Change::Timing(Rhythm::Px4, 0.0)),
+    of("seen 10 ms late", Change::Timing(Rhythm::Even, 0.01)),
+    of("seen 20 ms late", Change::Timing(Rhythm::Even, 0.02)),
+    of("steps 8 8 8 16 ms and 20 ms late", Change::Timing(Rhythm::Px4, 0.02)),
     of("noise x0", Change::Noise(0.0)),
     of("noise x0.5", Change::Noise(0.5)),
     of("noise x1.5", Change::Noise(1.5)),
@@ -65,6 +71,10 @@ impl Change {
             Self::Torque(size_n_m) => evaluation.perturbation.torque_n_m = size_n_m,
             Self::RotorThrust(half_width) => evaluation.perturbation.rotor_thrust = half_width,
             Self::Latency(steps) => evaluation.perturbation.action_latency_steps = steps,
+            Self::Timing(rhythm, age_s) => {
+                evaluation.perturbation.rhythm = rhythm;
+                evaluation.perturbation.observation_age_s = age_s;
+            }
             Self::Noise(factor) => {
                 let simulation = &mut vehicle.simulation;
                 simulation.position_noise_m *= factor;
@@ -98,6 +108,10 @@ mod tests {
             (Change::Torque(1e-4), Perturbation { torque_n_m: 1e-4, ..none }),
             (Change::RotorThrust(0.1), Perturbation { rotor_thrust: 0.1, ..none }),
             (Change::Latency(3), Perturbation { action_latency_steps: 3, ..none }),
+            (
+                Change::Timing(Rhythm::Px4, 0.02),
+                Perturbation { rhythm: Rhythm::Px4, observation_age_s: 0.02, ..none },
+            ),
         ] {
             assert_eq!(changed(change), (vehicle(), expected));
         }
