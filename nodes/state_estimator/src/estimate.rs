@@ -33,7 +33,7 @@ pub type Covariance = SMatrix<f64, STATES, STATES>;
 pub type Jacobian = SMatrix<f64, 3, STATES>;
 
 /// Standard gravity, m/s².
-const GRAVITY: f64 = 9.81;
+pub const GRAVITY: f64 = 9.81;
 /// Variances stay at or below this, so that a long blind flight cannot overflow the arithmetic.
 const LARGEST_VARIANCE: f64 = 1e8;
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use nalgebra::{Matrix3, Vector3};
+use nalgebra::{Matrix3, SMatrix, Vector3};
 use spikewing_runtime::{Span, Time};
 
 use crate::{
@@ -36,7 +36,7 @@ pub struct Options {
 }
 
 /// What the filter did with a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
     /// It was used, all of it or what passed the gates.
     Used(Gates),
@@ -60,7 +60,7 @@ pub enum Start {
 }
 
 /// What the gates said of each block; `None`: not measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gates {
     /// Position.
     pub position: Option<Gate>,
@@ -68,9 +68,22 @@ pub struct Gates {
     pub orientation: Option<Gate>,
     /// Velocity.
     pub velocity: Option<Gate>,
+    /// Innovations of position, orientation and velocity, in this order; zero where not measured.
+    pub innovations: [Vector3<f64>; 3],
+    /// Their squared Mahalanobis distances: chi-squared with three degrees of freedom each when all is well.
+    pub distances: [f64; 3],
 }
 
 impl Gates {
+    /// The rejected blocks, for people.
+    pub fn rejected_names(&self) -> String {
+        let names =
+            [("position", self.position), ("orientation", self.orientation), ("velocity", self.velocity)];
+        let rejected: Vec<&str> =
+            names.iter().filter(|(_, gate)| *gate == Some(Gate::Rejected)).map(|(name, _)| *name).collect();
+        format!("a measured {}", rejected.join(" and "))
+    }
+
     /// Blocks that were rejected.
     pub fn rejected(&self) -> usize {
         [self.position, self.orientation, self.velocity]
@@ -116,6 +129,28 @@ pub struct Filter {
     past_imu: Option<ImuSample>,
     last_measurement: Option<Time>,
     rejected_in_a_row: [u32; 2],
+    /// Biases (accelerometer, gyroscope) learnt before a change of the clock, and their covariance.
+    kept: Option<Biases>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Biases {
+    accel: Vector3<f64>,
+    gyro: Vector3<f64>,
+    covariance: SMatrix<f64, 6, 6>,
+}
+
+impl Biases {
+    fn of(estimate: &Estimate) -> Self {
+        Self {
+            accel: estimate.accel_bias,
+            gyro: estimate.gyro_bias,
+            covariance: estimate
+                .covariance
+                .fixed_view::<6, 6>(index::ACCEL_BIAS, index::ACCEL_BIAS)
+                .into_owned(),
+        }
+    }
 }
 
 impl Filter {
@@ -128,7 +163,19 @@ impl Filter {
             past_imu: None,
             last_measurement: None,
             rejected_in_a_row: [0; 2],
+            kept: None,
         }
+    }
+
+    /// Forgets everything but the biases: time goes on elsewhere.
+    pub fn restart(&mut self) {
+        let kept = self.biases();
+        self.reset();
+        self.kept = kept;
+    }
+
+    fn biases(&self) -> Option<Biases> {
+        self.latest().filter(|estimate| estimate.is_finite()).map(Biases::of).or(self.kept)
     }
 
     /// Forgets everything, the biases too.
@@ -243,14 +290,13 @@ impl Filter {
             rates: Vector3::zeros(),
             rate_variance: 1.0,
         };
-        if let Some(old) = self.latest().filter(|old| old.is_finite()) {
-            estimate.accel_bias = old.accel_bias;
-            estimate.gyro_bias = old.gyro_bias;
-            let biases = old.covariance.fixed_view::<6, 6>(index::ACCEL_BIAS, index::ACCEL_BIAS).into_owned();
+        if let Some(old) = self.biases() {
+            estimate.accel_bias = old.accel;
+            estimate.gyro_bias = old.gyro;
             estimate
                 .covariance
                 .fixed_view_mut::<6, 6>(index::ACCEL_BIAS, index::ACCEL_BIAS)
-                .copy_from(&biases);
+                .copy_from(&old.covariance);
         }
         if let Some(sample) = self.imu_for(self.history.len()) {
             estimate
@@ -356,26 +402,29 @@ fn correct(estimate: &mut Estimate, measurement: &Measurement, gate_squared: f64
     let mut h = Jacobian::zeros();
     h.fixed_view_mut::<3, 3>(0, index::POSITION).copy_from(&identity);
     let innovation = measurement.position.value - estimate.position;
-    gates.position = Some(estimate.measure(&innovation, &h, &measurement.position.covariance, gate_squared));
+    let mut used = |i: usize, estimate: &mut Estimate, innovation, h: &Jacobian, covariance| {
+        gates.innovations[i] = innovation;
+        gates.distances[i] = estimate.distance(&innovation, h, covariance).unwrap_or(f64::INFINITY);
+        Some(estimate.measure(&innovation, h, covariance, gate_squared))
+    };
+    let position = used(0, estimate, innovation, &h, &measurement.position.covariance);
 
     let mut h = Jacobian::zeros();
     h.fixed_view_mut::<3, 3>(0, index::ORIENTATION).copy_from(&identity);
     let innovation = (estimate.orientation.inverse() * measurement.orientation.value).scaled_axis();
-    gates.orientation =
-        Some(estimate.measure(&innovation, &h, &measurement.orientation.covariance, gate_squared));
+    let orientation = used(1, estimate, innovation, &h, &measurement.orientation.covariance);
 
-    if let Some(velocity) = &measurement.velocity {
+    let velocity = measurement.velocity.as_ref().and_then(|velocity| {
         // Body velocity Rᵀv; with R = R̂ exp(δθ) its derivative by δθ is [Rᵀv]×.
         let to_body = estimate.orientation.inverse().to_rotation_matrix().into_inner();
         let expected = to_body * estimate.velocity;
         let mut h = Jacobian::zeros();
         h.fixed_view_mut::<3, 3>(0, index::VELOCITY).copy_from(&to_body);
         h.fixed_view_mut::<3, 3>(0, index::ORIENTATION).copy_from(&expected.cross_matrix());
-        let innovation = velocity.value - expected;
-        gates.velocity = Some(estimate.measure(&innovation, &h, &velocity.covariance, gate_squared));
-    }
+        used(2, estimate, velocity.value - expected, &h, &velocity.covariance)
+    });
     if let Some((rates, variance)) = measurement.rates {
         estimate.measure_rates(&rates, variance);
     }
-    gates
+    Gates { position, orientation, velocity, ..gates }
 }

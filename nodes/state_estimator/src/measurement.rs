@@ -89,6 +89,21 @@ pub enum CovarianceFrom {
 }
 
 impl Measurement {
+    /// Covariances of position, orientation and velocity; zero where not measured.
+    pub fn covariances(&self) -> [Matrix3<f64>; 3] {
+        let velocity = self.velocity.map_or_else(Matrix3::zeros, |block| block.covariance);
+        [self.position.covariance, self.orientation.covariance, velocity]
+    }
+
+    /// Others.
+    pub fn set_covariances(&mut self, [position, orientation, velocity]: &[Matrix3<f64>; 3]) {
+        self.position.covariance = *position;
+        self.orientation.covariance = *orientation;
+        if let Some(block) = &mut self.velocity {
+            block.covariance = *velocity;
+        }
+    }
+
     /// From odometry whose twist is in the body frame (REP 105). A twist with a number that makes no sense is left
     /// out (second result), a pose with one refuses the message.
     pub fn from_odometry(

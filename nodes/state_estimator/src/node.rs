@@ -1,8 +1,8 @@
 //! The node: messages in, odometry and diagnostics out.
 
+use nalgebra::{Matrix3, Vector3};
 use spikewing_msgs::{
-    AnyMessage, diagnostic_msgs, geometry_msgs, nav_msgs, sensor_msgs, spikewing_msgs as own,
-    std_msgs::Header, std_srvs,
+    AnyMessage, diagnostic_msgs, geometry_msgs, nav_msgs, sensor_msgs, spikewing_msgs as own, std_srvs,
 };
 use spikewing_runtime::{
     Context, Node, NodeKind, Outbox, Received, Span, Time,
@@ -12,11 +12,15 @@ use spikewing_runtime::{
 
 use crate::{
     clock::{StampGuard, Verdict},
-    estimate::{Gate, index},
-    filter::{Filter, Outcome, Start},
-    measurement::{self, Measurement, Unusable},
-    output::{entry, odometry},
+    diagnostics::Counters,
+    estimate::{GRAVITY, Gate},
+    filter::{Filter, Gates, Outcome, Start},
+    health::Health,
+    measurement::{self, CovarianceFrom, Measurement, Unusable},
+    output::{Beyond, odometry},
     settings::{OutputStamp, Settings, declare},
+    timing::Timing,
+    whiteness::Whiteness,
 };
 
 /// Inertial sensors.
@@ -39,6 +43,8 @@ const CONTROL_TIMER: &str = "control";
 const DIAGNOSTICS_TIMER: &str = "diagnostics";
 /// An estimator that is asked to stop goes on this long while the vehicle flies on it.
 const LONGEST_SHUTDOWN: Span = Span::from_millis(20_000);
+/// No sample of a filter's output is believed to be better: position (m), orientation (rad), velocity (m/s).
+const FLOORS: [f64; 3] = [0.002, 0.002, 0.01];
 const INPUT_GONE_AFTER: Span = Span::from_millis(300);
 
 /// The state estimator's kind.
@@ -54,55 +60,25 @@ fn build(context: &Context<'_>) -> Result<Box<dyn Node>, BuildError> {
     Ok(Box::new(StateEstimator::new(Settings::from_parameters(context.parameters)?, context.name)))
 }
 
-/// What happened since the node started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Measurements used, at least in part.
-    pub measurements: u64,
-    /// IMU samples used.
-    pub imu_samples: u64,
-    /// Messages or parts of messages with a number that is not finite.
-    pub not_finite: u64,
-    /// The same, not plausible.
-    pub implausible: u64,
-    /// Blocks kept out by a gate: position, orientation, velocity.
-    pub gated: [u64; 3],
-    /// Messages too late to be used.
-    pub too_late: u64,
-    /// Messages whose stamp did not fit the clock.
-    pub stamps_refused: u64,
-    /// Messages that could not be decoded.
-    pub malformed: u64,
-    /// Times the filter started, the first one included.
-    pub starts: u64,
-    /// Estimates published without a measurement.
-    pub dead_reckoned: u64,
-}
-
-impl Counters {
-    /// Anything that should not have happened.
-    fn complaints(&self) -> u64 {
-        self.not_finite
-            + self.implausible
-            + self.gated.iter().sum::<u64>()
-            + self.too_late
-            + self.stamps_refused
-            + self.malformed
-    }
-}
-
 /// The state estimator's logic.
 #[derive(Debug)]
 pub struct StateEstimator {
-    settings: Settings,
-    name: String,
-    filter: Filter,
+    pub(crate) settings: Settings,
+    pub(crate) name: String,
+    pub(crate) filter: Filter,
     guards: [StampGuard; 3],
-    counters: Counters,
-    reported: Counters,
+    /// Of the odometry's position, orientation and velocity.
+    pub(crate) white: [Whiteness; 3],
+    pub(crate) timing: Timing,
+    pub(crate) health: Health,
+    /// What the odometry's errors have in common.
+    common: [Matrix3<f64>; 3],
+    newest_odometry: Option<Time>,
+    pub(crate) counters: Counters,
+    pub(crate) reported: Counters,
     /// Stamp of the newest measurement and when it arrived.
-    newest: Option<(Time, Time)>,
-    newest_imu: Option<(Time, Time)>,
+    pub(crate) newest: Option<(Time, Time)>,
+    pub(crate) newest_imu: Option<(Time, Time)>,
     last_published: Option<Time>,
     last_warning: Option<Time>,
     flying: bool,
@@ -117,6 +93,11 @@ impl StateEstimator {
             settings,
             name: name.to_owned(),
             guards: [StampGuard::default(); 3],
+            white: FLOORS.map(Whiteness::new),
+            timing: Timing::default(),
+            health: Health::default(),
+            common: [Matrix3::zeros(); 3],
+            newest_odometry: None,
             counters: Counters::default(),
             reported: Counters::default(),
             newest: None,
@@ -168,8 +149,18 @@ impl StateEstimator {
                 false
             }
             Verdict::NewEpoch => {
-                tracing::info!("{topic}: stamps go on at another time; the filter starts over");
-                self.forget();
+                tracing::warn!(
+                    "{topic}: stamps go on at another time (a clock was set); the filter starts over"
+                );
+                self.counters.epochs += 1;
+                self.filter.restart();
+                self.interrupt();
+                // The other streams follow, or go on: either is their first stamp of the new time.
+                for (i, guard) in self.guards.iter_mut().enumerate() {
+                    if i != stream {
+                        *guard = StampGuard::default();
+                    }
+                }
                 true
             }
         }
@@ -177,9 +168,19 @@ impl StateEstimator {
 
     fn forget(&mut self) {
         self.filter.reset();
+        self.white = FLOORS.map(Whiteness::new);
+        self.interrupt();
+    }
+
+    /// What comes next does not follow what came.
+    fn interrupt(&mut self) {
         self.newest = None;
         self.newest_imu = None;
+        self.newest_odometry = None;
         self.last_published = None;
+        self.timing.reset();
+        self.health.reset();
+        self.white.iter_mut().for_each(Whiteness::interrupt);
     }
 
     fn on_imu(&mut self, now: Time, message: &sensor_msgs::Imu) {
@@ -195,6 +196,12 @@ impl StateEstimator {
                 if self.filter.imu(sample) {
                     self.counters.imu_samples += 1;
                 }
+                self.timing.gyro(sample.stamp, sample.rates);
+                if let Some(estimate) = self.filter.latest() {
+                    let force = estimate.orientation * (sample.acceleration - estimate.accel_bias);
+                    let acceleration = force - Vector3::new(0.0, 0.0, GRAVITY);
+                    self.health.imu(sample.stamp, &acceleration, sample.acceleration);
+                }
             }
         }
     }
@@ -207,8 +214,53 @@ impl StateEstimator {
                     self.unusable(now, VEHICLE_ODOMETRY.name, reason);
                 }
                 if self.in_time(now, 1, VEHICLE_ODOMETRY.name, measurement.stamp) {
-                    self.on_measurement(now, &measurement, out);
+                    self.on_vehicle(now, measurement, out);
                 }
+            }
+        }
+    }
+
+    /// Odometry with a sound stamp: held against the inertial sensors, put where it belongs, weighed.
+    fn on_vehicle(&mut self, now: Time, mut measurement: Measurement, out: &mut Outbox) {
+        if self.newest_odometry.is_none_or(|newest| measurement.stamp > newest) {
+            self.newest_odometry = Some(measurement.stamp);
+            if self.health.odometry(&measurement) {
+                self.counters.frozen += 1;
+                self.warn(
+                    now,
+                    format_args!("vehicle/odometry is frozen (only its stamps advance); it is not used"),
+                );
+                return;
+            }
+            let bias = self.filter.latest().map(|estimate| estimate.gyro_bias).unwrap_or_default();
+            if let Some((rates, _)) = &measurement.rates
+                && self.timing.odometry(measurement.stamp, rates, &bias)
+            {
+                self.white.iter_mut().for_each(Whiteness::interrupt);
+                let lag = self.timing.lag().seconds();
+                self.warn(
+                    now,
+                    format_args!(
+                        "vehicle/odometry is {lag:.2} s later than it is stamped; it is used where it belongs"
+                    ),
+                );
+            }
+        }
+        measurement.stamp = measurement.stamp - self.timing.lag();
+        let claimed = measurement.covariances();
+        if self.settings.covariance_from == CovarianceFrom::Message {
+            let [position, orientation, velocity] = &self.white;
+            let split =
+                [position.split(&claimed[0]), orientation.split(&claimed[1]), velocity.split(&claimed[2])];
+            measurement.set_covariances(&split.map(|(white, _)| white));
+            self.common = split.map(|(_, common)| common);
+        }
+        if let Some(gates) = self.on_measurement(now, &measurement, out)
+            && self.settings.covariance_from == CovarianceFrom::Message
+        {
+            for ((white, innovation), claimed) in self.white.iter_mut().zip(&gates.innovations).zip(&claimed)
+            {
+                white.learn(innovation, claimed);
             }
         }
     }
@@ -224,16 +276,22 @@ impl StateEstimator {
         }
     }
 
-    fn on_measurement(&mut self, now: Time, measurement: &Measurement, out: &mut Outbox) {
+    /// Returns what the gates said, where the measurement was used.
+    fn on_measurement(&mut self, now: Time, measurement: &Measurement, out: &mut Outbox) -> Option<Gates> {
+        let mut used = None;
         match self.filter.measurement(measurement) {
             Outcome::TooLate => {
                 self.counters.too_late += 1;
                 self.warn(now, format_args!("a measurement came later than `history_s`; it is not used"));
-                return;
+                return None;
             }
             Outcome::Started(why) => {
                 self.counters.measurements += 1;
                 self.counters.starts += 1;
+                self.white.iter_mut().for_each(Whiteness::interrupt);
+                if why == Start::Jump {
+                    self.health.reset();
+                }
                 if why != Start::First {
                     tracing::debug!(?why, "the filter started over");
                 }
@@ -248,9 +306,10 @@ impl StateEstimator {
                 if gates.rejected() > 0 {
                     self.warn(
                         now,
-                        format_args!("a measurement contradicts the estimate ({gates:?}) and was gated"),
+                        format_args!("{} contradicts the estimate and was gated", gates.rejected_names()),
                     );
                 }
+                used = Some(gates);
             }
         }
         if self.newest.is_none_or(|(stamp, _)| measurement.stamp >= stamp) {
@@ -261,6 +320,7 @@ impl StateEstimator {
             _ => measurement.stamp,
         };
         self.publish(now, stamp, out);
+        used
     }
 
     /// Publishes the estimate of that time, unless one as new was published.
@@ -275,7 +335,9 @@ impl StateEstimator {
             return false;
         }
         self.last_published = Some(stamp);
-        out.publish(&ODOMETRY, odometry(&estimate));
+        // Where vehicles are put back, comparing with what was before tells nothing.
+        let doubt = if self.settings.filter.jump_m.is_some() { [0.0; 2] } else { self.health.doubt() };
+        out.publish(&ODOMETRY, odometry(&estimate, &Beyond { common: self.common, doubt }));
         true
     }
 
@@ -283,86 +345,15 @@ impl StateEstimator {
     fn dead_reckon(&mut self, now: Time, out: &mut Outbox) {
         let Some((stamp, arrival)) = self.newest else { return };
         let silence = now - arrival;
-        let late = silence.nanoseconds() * 2 > self.settings.control_period.nanoseconds() * 3;
+        // PX4 leaves out each fifth of its samples: less is no silence.
+        let late = silence.nanoseconds() * 2 > self.settings.control_period.nanoseconds() * 5;
+        let lag = self.timing.lag();
         if late
             && silence <= self.settings.filter.max_dead_reckoning
-            && self.publish(now, stamp + silence, out)
+            && self.publish(now, stamp + silence + lag, out)
         {
             self.counters.dead_reckoned += 1;
         }
-    }
-
-    fn health(&self, now: Time) -> (u8, String) {
-        use diagnostic_msgs::DiagnosticStatus as Status;
-        let Some((_, arrival)) = self.newest else {
-            return (
-                Status::STALE,
-                "no measurement yet: waiting for vehicle/odometry or mocap/pose".to_owned(),
-            );
-        };
-        let silence = (now - arrival).seconds();
-        if now - arrival > self.settings.filter.max_dead_reckoning {
-            return (Status::ERROR, format!("no measurement for {silence:.1} s: odometry stopped"));
-        }
-        let complaints = self.counters.complaints() - self.reported.complaints();
-        let dead_reckoned = self.counters.dead_reckoned - self.reported.dead_reckoned;
-        if complaints > 0 {
-            (Status::WARN, format!("{complaints} messages or parts of them not used in the last second"))
-        } else if dead_reckoned > 0 {
-            (Status::WARN, format!("{dead_reckoned} estimates by dead reckoning in the last second"))
-        } else {
-            (Status::OK, "tracking".to_owned())
-        }
-    }
-
-    fn diagnose(&mut self, now: Time, out: &mut Outbox) {
-        let (level, message) = self.health(now);
-        let c = &self.counters;
-        let age = |at: Option<(Time, Time)>| match at {
-            Some((_, arrival)) => format!("{:.3}", (now - arrival).seconds()),
-            None => "never".to_owned(),
-        };
-        let mut values = vec![
-            entry("measurements used", c.measurements),
-            entry("measurements in the last second", c.measurements - self.reported.measurements),
-            entry("age of the last measurement [s]", age(self.newest)),
-            entry("imu samples used", c.imu_samples),
-            entry("imu samples in the last second", c.imu_samples - self.reported.imu_samples),
-            entry("age of the last imu sample [s]", age(self.newest_imu)),
-            entry("not finite", c.not_finite),
-            entry("implausible", c.implausible),
-            entry("malformed", c.malformed),
-            entry("gated positions", c.gated[0]),
-            entry("gated orientations", c.gated[1]),
-            entry("gated velocities", c.gated[2]),
-            entry("too late", c.too_late),
-            entry("stamps refused", c.stamps_refused),
-            entry("filter starts", c.starts),
-            entry("dead reckoned", c.dead_reckoned),
-        ];
-        if let Some(e) = self.filter.latest() {
-            let std = |at: usize| (0..3).map(|i| e.covariance[(at + i, at + i)]).sum::<f64>().max(0.0).sqrt();
-            let triple = |v: &nalgebra::Vector3<f64>| format!("{:.4} {:.4} {:.4}", v.x, v.y, v.z);
-            values.extend([
-                entry("accelerometer bias [m/s²]", triple(&e.accel_bias)),
-                entry("gyroscope bias [rad/s]", triple(&e.gyro_bias)),
-                entry("position std [m]", format!("{:.4}", std(index::POSITION))),
-                entry("velocity std [m/s]", format!("{:.4}", std(index::VELOCITY))),
-                entry("orientation std [rad]", format!("{:.4}", std(index::ORIENTATION))),
-            ]);
-        }
-        self.reported = self.counters;
-        let status = diagnostic_msgs::DiagnosticStatus {
-            level,
-            name: format!("{}: estimate", self.name),
-            message,
-            hardware_id: String::new(),
-            values,
-        };
-        out.publish(
-            &DIAGNOSTICS,
-            diagnostic_msgs::DiagnosticArray { header: Header::new(now.to_msg(), ""), status: vec![status] },
-        );
     }
 }
 

@@ -59,10 +59,10 @@ parameters! {
         .range(1.0, 2000.0)
         .unit("Hz")
         .about("Rate at which `odometry` is carried on by prediction while no measurement comes.");
-    const OUTPUT_STAMP: Parameter<OutputStamp> = Parameter::choice("output_stamp", "measurement", &[("measurement", OutputStamp::Measurement), ("latest", OutputStamp::Latest)])
+    const OUTPUT_STAMP: Parameter<OutputStamp> = Parameter::choice("output_stamp", "latest", &[("measurement", OutputStamp::Measurement), ("latest", OutputStamp::Latest)])
         .about("Time of the published estimate: the measurement's, or the newest IMU sample's where that is later.");
     const COVARIANCE_FROM: Parameter<CovarianceFrom> = Parameter::choice("covariance_from", "message", &[("message", CovarianceFrom::Message), ("parameters", CovarianceFrom::Parameters)])
-        .about("Whether the covariance in `vehicle/odometry` is believed where it carries one.");
+        .about("Whether the covariance in `vehicle/odometry` is believed where it carries one; of errors that last from sample to sample only what is new counts.");
     const ODOMETRY_POSITION_STD: Parameter<f64> = deviation("odometry.position_std", 0.01, "m", "Position in `vehicle/odometry`, standard deviation.");
     const ODOMETRY_ORIENTATION_STD: Parameter<f64> = deviation("odometry.orientation_std", 0.01, "rad", "Orientation in `vehicle/odometry`, standard deviation.");
     const ODOMETRY_VELOCITY_STD: Parameter<f64> = deviation("odometry.velocity_std", 0.05, "m/s", "Velocity in `vehicle/odometry`, standard deviation.");
@@ -102,10 +102,10 @@ parameters! {
         .range(0.01, 5.0)
         .unit("s")
         .about("How late a message may come and still be used where it belongs.");
-    const MAX_DEAD_RECKONING_S: Parameter<f64> = Parameter::float("max_dead_reckoning_s", 0.5)
+    const MAX_DEAD_RECKONING_S: Parameter<f64> = Parameter::float("max_dead_reckoning_s", 1.2)
         .range(0.0, 60.0)
         .unit("s")
-        .about("Time without a measurement after which `odometry` stops; the next measurement starts anew.");
+        .about("Time without a measurement (or with frozen ones) after which `odometry` stops; the next measurement starts anew.");
 }
 
 impl Settings {

@@ -388,7 +388,7 @@ fn without_measurements_it_goes_on_for_a_while_and_then_is_silent() {
     let variances: Vec<f64> = carried.iter().map(|m| m.pose.covariance[0]).collect();
     assert!(variances.windows(2).all(|w| w[1] >= w[0]), "ever less sure");
     carried.iter().for_each(assert_covariance);
-    bench.fly_with(200, [0.0; 3], |_| ());
+    bench.fly_with(800, [0.0; 3], |_| ());
     bench.rig.forget();
     bench.fly_with(2000, [0.0; 3], |_| ());
     assert!(bench.estimates().is_empty(), "whoever flies on it must notice");

@@ -1,0 +1,97 @@
+//! Whether odometry and inertial sensors can both be true, and what is to be believed of the estimate where not.
+//!
+//! - *Frozen*: message after message the same to the last bit, while the inertial sensors go on measuring: nothing was
+//!   measured. They are not used.
+//! - *Drift*: the position moves otherwise than the velocity in the same messages says. What has piled up over the
+//!   last seconds is added to the published standard deviation of the position.
+//! - *Disagreement*: the velocity changes otherwise than the accelerometer says; likewise, for the velocity.
+
+use nalgebra::Vector3;
+use spikewing_runtime::Time;
+
+use crate::measurement::Measurement;
+
+/// So many equal messages in a row are frozen.
+const FROZEN_AFTER: u32 = 4;
+/// Time over which drift piles up, s, and what an honest filter's may be, m.
+const DRIFT_MEMORY_S: f64 = 20.0;
+const DRIFT_HONEST_M: f64 = 0.2;
+/// The same for the velocity: tilt and biases that are not known well yet explain as much, m/s.
+const CHANGE_MEMORY_S: f64 = 1.0;
+const CHANGE_HONEST_M_S: f64 = 0.5;
+/// How much of a disagreement counts: whatever explains it goes on.
+const CHANGE_WEIGHT: f64 = 2.0;
+/// Between messages further apart nothing is compared, s.
+const LONGEST_GAP_S: f64 = 0.1;
+
+/// Watches the odometry.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    last: Option<Measurement>,
+    equal: u32,
+    imu_varied: bool,
+    last_imu: Option<(Time, Vector3<f64>)>,
+    /// Change of the velocity by the accelerometer since the last odometry, world, m/s.
+    change: Vector3<f64>,
+    drift: Vector3<f64>,
+    disagreement: Vector3<f64>,
+}
+
+impl Health {
+    /// Starts over.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A sample of the inertial sensors: `acceleration` of the vehicle, world, m/s²; `raw`: the specific force.
+    pub fn imu(&mut self, stamp: Time, acceleration: &Vector3<f64>, raw: Vector3<f64>) {
+        if let Some((last, before)) = self.last_imu.replace((stamp, raw)) {
+            let dt = (stamp - last).seconds();
+            if dt > 0.0 && dt < LONGEST_GAP_S {
+                self.change += acceleration * dt;
+            }
+            self.imu_varied |= before != raw;
+        }
+    }
+
+    /// Odometry in order of its stamps. Returns whether it is frozen.
+    pub fn odometry(&mut self, m: &Measurement) -> bool {
+        let Some(last) = self.last.replace(*m) else { return false };
+        let same = last.position.value == m.position.value
+            && last.orientation.value == m.orientation.value
+            && last.velocity.map(|v| v.value) == m.velocity.map(|v| v.value)
+            && last.rates == m.rates;
+        let advances = m.stamp > last.stamp;
+        self.equal = if same && advances && self.imu_varied { self.equal.saturating_add(1) } else { 0 };
+        let change = std::mem::take(&mut self.change);
+        if self.equal >= FROZEN_AFTER {
+            return true;
+        }
+        self.compare(&last, m, &change);
+        false
+    }
+
+    fn compare(&mut self, last: &Measurement, m: &Measurement, change: &Vector3<f64>) {
+        let dt = (m.stamp - last.stamp).seconds();
+        let (Some(before), Some(after)) = (&last.velocity, &m.velocity) else { return };
+        if dt <= 0.0 || dt > LONGEST_GAP_S {
+            return;
+        }
+        let before = last.orientation.value * before.value;
+        let after = m.orientation.value * after.value;
+        let expected = (before + after) * (0.5 * dt);
+        let moved = m.position.value - last.position.value;
+        self.drift = self.drift * (-dt / DRIFT_MEMORY_S).exp() + (moved - expected);
+        if self.last_imu.is_some() {
+            self.disagreement = self.disagreement * (-dt / CHANGE_MEMORY_S).exp() + (after - before - change);
+        }
+    }
+
+    /// Standard deviations that the published ones have to be widened by: position (m), velocity (m/s).
+    pub fn doubt(&self) -> [f64; 2] {
+        [
+            (self.drift.norm() - DRIFT_HONEST_M).max(0.0),
+            (self.disagreement.norm() - CHANGE_HONEST_M_S).max(0.0) * CHANGE_WEIGHT,
+        ]
+    }
+}
