@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod codec;
+pub mod console;
 pub mod dds;
 mod host;
 pub mod instance;

@@ -11,12 +11,13 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 use crate::{
     NodeKind, NodeOptions,
     args::{self, Parsed},
+    console,
     host::priority::{self, Granted},
     local::{StopFlag, chain},
     node::Finish,
 };
 
-/// Starts logging to standard error, and to `/rosout` where a transport carries it. `level` is a level or a filter as
+/// Starts logging to standard error, which nobody waits for ([`console`]), and to `/rosout` where a transport carries it. `level` is a level or a filter as
 /// `RUST_LOG` has it; `RUST_LOG` wins.
 pub fn start_log(level: Option<&str>) {
     let filter = std::env::var("RUST_LOG")
@@ -24,7 +25,7 @@ pub fn start_log(level: Option<&str>) {
         .or_else(|| level.map(level_name))
         .map_or_else(|| EnvFilter::new(level_name("info")), EnvFilter::new);
     let console = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(console::writer)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second start, in a test for example, keeps the first.
@@ -45,16 +46,28 @@ fn level_name(level: &str) -> String {
     format!("rustdds=error,rustdds::network=off,cdr_encoding=warn,r2r::subscribers=off,{level}")
 }
 
-/// A flag that SIGINT and SIGTERM set. A second signal sets it again: a landing is never cut short by impatience.
+/// A flag that SIGINT and SIGTERM set, and SIGHUP, a terminal that was closed, unless it is ignored (`nohup`). A second
+/// signal sets it again: a landing is never cut short by impatience.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn stop_flag() -> std::io::Result<StopFlag> {
     let flag: StopFlag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        if signal != libc::SIGHUP || !is_ignored(signal) {
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+        }
     }
     Ok(flag)
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: an all-zero sigaction is a valid one, and it is only written to.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// The `main` of a node's executable.
@@ -87,7 +100,7 @@ pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
     for remark in &options.remarks {
         tracing::warn!(node = options.full_name(), "{remark}");
     }
-    match carried(kind, &options) {
+    let code = match carried(kind, &options) {
         Ok(Finish::Success) => ExitCode::SUCCESS,
         Ok(Finish::Failure(reason)) => {
             tracing::error!(node = options.full_name(), "{reason}");
@@ -97,7 +110,9 @@ pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
             tracing::error!(node = options.full_name(), "{}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
-    }
+    };
+    console::close();
+    code
 }
 
 /// Whether this build can speak through a sourced ROS 2.

@@ -2,12 +2,16 @@
 //!
 //! A process puts [`layer`] into its tracing subscriber; what it logs then goes to `/rosout` as well as long as a
 //! transport that has such a topic runs a node in it. Records wait in a short queue; when it is full, the oldest are
-//! dropped, because logging must never hold anyone up.
+//! dropped, because logging must never hold anyone up. For the same reason nobody waits for the queue's lock: a thread that
+//! holds it may have been put aside by the scheduler. What is dropped is counted.
 
 use std::{
     collections::VecDeque,
     fmt::Write,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use spikewing_msgs::rcl_interfaces::Log;
@@ -28,6 +32,22 @@ struct Queue {
     records: VecDeque<Log>,
     /// Whom to wake. Nobody: records are not kept.
     button: Option<Arc<Button>>,
+}
+
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// The queue, if nobody else has it at this moment.
+fn try_queue() -> Option<MutexGuard<'static, Queue>> {
+    match QUEUE.try_lock() {
+        Ok(queue) => Some(queue),
+        Err(TryLockError::Poisoned(queue)) => Some(queue.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// How many records were dropped since this was last asked; nothing when none were.
+pub(crate) fn losses() -> Option<usize> {
+    Some(DROPPED.swap(0, Ordering::Relaxed)).filter(|&lost| lost > 0)
 }
 
 fn queue() -> MutexGuard<'static, Queue> {
@@ -68,10 +88,14 @@ impl<S: Subscriber> Layer<S> for RosoutLayer {
             ..Log::default()
         };
         let button = {
-            let mut queue = queue();
+            let Some(mut queue) = try_queue() else {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+                return;
+            };
             let Some(button) = queue.button.clone() else { return };
             if queue.records.len() >= CAPACITY {
                 queue.records.pop_front();
+                DROPPED.fetch_add(1, Ordering::Relaxed);
             }
             queue.records.push_back(record);
             button
@@ -113,7 +137,8 @@ pub(crate) fn detach(button: &Arc<Button>) {
 
 /// The oldest record, if `button` is the one they are kept for.
 pub(crate) fn take(button: &Arc<Button>) -> Option<Log> {
-    let mut queue = queue();
+    // Whoever has it presses the button when it lets go.
+    let mut queue = try_queue()?;
     let ours = queue.button.as_ref().is_some_and(|b| Arc::ptr_eq(b, button));
     if ours { queue.records.pop_front() } else { None }
 }

@@ -1,36 +1,29 @@
 //! `spikewing launch`: runs a launch file, every node a process of its own, or all in this one.
 
+mod monitor;
+mod processes;
+mod watch;
+
 use std::{
     path::PathBuf,
-    process::Stdio,
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
-use spikewing_msgs::spikewing_msgs as sw;
 use spikewing_runtime::{
-    NodeKind, NodeOptions, Outbox, Received, Span, Time,
+    NodeKind, NodeOptions,
     args::{self, Setting},
+    console,
     launch::{self, LaunchNode},
     local::Composition,
-    node::{BuildError, Context, Node, Urgency},
-    parameter::{ParameterError, Value},
+    parameter::ParameterError,
     parameter_file,
-    port::{Input, Interface, Qos},
     process::{self, stop_flag},
-};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
-    process::{Child, Command},
 };
 
 use crate::{Failure, registry};
-
-/// How long the nodes get to land and end before they are asked harder.
-const LANDING: Duration = Duration::from_secs(30);
-const TERMINATING: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(50);
+use monitor::Monitor;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Transport {
@@ -40,6 +33,15 @@ enum Transport {
     Dds,
     /// One process per node, inside a sourced ROS 2 (a build with the feature r2r)
     R2r,
+}
+
+/// Whether nodes that are silent are started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Watchdog {
+    /// A node that hangs or hears nothing is ended and started again
+    On,
+    /// It is left alone, in a debugger for example
+    Off,
 }
 
 /// Run a launch file (ROS 2 YAML format)
@@ -52,6 +54,9 @@ pub struct LaunchArgs {
     /// How the nodes are connected
     #[arg(long, value_enum, default_value = "dds")]
     transport: Transport,
+    /// What happens to nodes that no longer report
+    #[arg(long, value_enum, default_value = "on")]
+    watchdog: Watchdog,
     /// Print the launch file's arguments and nodes, and end
     #[arg(long)]
     show: bool,
@@ -102,7 +107,7 @@ impl LaunchArgs {
             Transport::Dds | Transport::R2r => {
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                runtime.block_on(processes(&plan.nodes, self.transport, limit))
+                runtime.block_on(processes::run(&plan.nodes, self.transport, self.watchdog, limit))
             }
         }
     }
@@ -161,253 +166,7 @@ fn local(hosted: &[(&'static NodeKind, NodeOptions)], limit: Option<Duration>) -
             flag.store(true, Ordering::Relaxed);
         }
     });
-    eprintln!("{} nodes in this process; Ctrl-C lands and ends", hosted.len());
+    console::say(&format!("{} nodes in this process; Ctrl-C lands and ends", hosted.len()));
     composition.run(&stop, None)?;
     Ok(())
-}
-
-/// A node's process.
-struct Running {
-    node: LaunchNode,
-    child: Option<Child>,
-    again_at: Option<Instant>,
-}
-
-async fn processes(
-    nodes: &[LaunchNode],
-    transport: Transport,
-    limit: Option<Duration>,
-) -> Result<(), Failure> {
-    let stop = stop_flag()?;
-    let mut running = Vec::new();
-    for node in nodes {
-        running.push(Running { node: node.clone(), child: Some(start(node, transport)?), again_at: None });
-    }
-    eprintln!("{} nodes, one process each, over DDS; Ctrl-C lands and ends", nodes.len());
-    let watching = Arc::new(AtomicBool::new(false));
-    if transport == Transport::Dds {
-        let stop_watching = Arc::clone(&watching);
-        std::thread::Builder::new().name("monitor".into()).spawn(move || {
-            if let Err(error) =
-                spikewing_runtime::dds::run(&MONITOR, &NodeOptions::of(&MONITOR), &stop_watching)
-            {
-                tracing::warn!("no progress can be shown: {error}");
-            }
-        })?;
-    }
-    let started = Instant::now();
-    let mut failed: Vec<String> = Vec::new();
-    // Until asked to stop, or a node's work is done, or nothing runs any more.
-    loop {
-        tokio::time::sleep(POLL).await;
-        if stop.load(Ordering::Relaxed) || limit.is_some_and(|l| started.elapsed() > l) {
-            break;
-        }
-        let mut done = false;
-        for r in &mut running {
-            done |= tend(r, transport, &mut failed)?;
-        }
-        if done || running.iter().all(|r| r.child.is_none() && r.again_at.is_none()) {
-            break;
-        }
-    }
-    eprintln!("stopping: the vehicle lands first");
-    end_all(&mut running, &mut failed).await;
-    watching.store(true, Ordering::Relaxed);
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join("; ")).into()) }
-}
-
-/// Looks after one process. Returns whether its work is done (it ended with success by itself).
-fn tend(r: &mut Running, transport: Transport, failed: &mut Vec<String>) -> Result<bool, Failure> {
-    if let Some(at) = r.again_at {
-        if Instant::now() >= at {
-            r.again_at = None;
-            r.child = Some(start(&r.node, transport)?);
-            eprintln!("{}: started again", r.node.name);
-        }
-        return Ok(false);
-    }
-    let Some(child) = &mut r.child else { return Ok(false) };
-    let Some(status) = child.try_wait()? else { return Ok(false) };
-    r.child = None;
-    if status.success() {
-        eprintln!("{}: its work is done", r.node.name);
-        return Ok(true);
-    }
-    eprintln!("{}: ended unasked, {status}; the others go on", r.node.name);
-    if r.node.respawn {
-        r.again_at = Some(Instant::now() + Duration::from_secs_f64(r.node.respawn_delay_s.max(0.5)));
-    } else {
-        failed.push(format!("{} ({status})", r.node.name));
-    }
-    Ok(false)
-}
-
-async fn end_all(running: &mut [Running], failed: &mut Vec<String>) {
-    let steps = [(libc::SIGINT, LANDING), (libc::SIGTERM, TERMINATING), (libc::SIGKILL, TERMINATING)];
-    for (signal, patience) in steps {
-        for child in running.iter().filter_map(|r| r.child.as_ref()) {
-            if let Some(id) = child.id().and_then(|id| libc::pid_t::try_from(id).ok()) {
-                // SAFETY: sends a signal to a child of ours that was not waited for yet, so that its id is its own.
-                unsafe { libc::kill(id, signal) };
-            }
-        }
-        let until = Instant::now() + patience;
-        while Instant::now() < until && running.iter().any(|r| r.child.is_some()) {
-            for r in running.iter_mut() {
-                let Some(child) = &mut r.child else { continue };
-                match child.try_wait() {
-                    Ok(None) => {}
-                    Ok(Some(status)) => {
-                        if !status.success() {
-                            failed.push(format!("{} ({status})", r.node.name));
-                        }
-                        r.child = None;
-                    }
-                    Err(error) => {
-                        failed.push(format!("{} ({error})", r.node.name));
-                        r.child = None;
-                    }
-                }
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
-fn start(node: &LaunchNode, transport: Transport) -> Result<Child, Failure> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("node").arg(&node.exec).arg("--ros-args");
-    command.args(["-r", &format!("__ns:={}", node.namespace), "-r", &format!("__node:={}", node.name)]);
-    for (from, to) in &node.remaps {
-        command.args(["-r", &format!("{from}:={to}")]);
-    }
-    for setting in &node.settings {
-        match setting {
-            Setting::File(path) => command.arg("--params-file").arg(path),
-            Setting::Value(name, value) => command.args(["-p", &format!("{name}:={}", yaml(value))]),
-        };
-    }
-    command.env("SPIKEWING_TRANSPORT", if transport == Transport::R2r { "r2r" } else { "dds" });
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own: Ctrl-C comes to this process alone, which then asks all nodes at once.
-    command.process_group(0);
-    let mut child = command.spawn().map_err(|e| format!("cannot start {}: {e}", node.name))?;
-    if let Some(pipe) = child.stdout.take() {
-        tokio::spawn(pass_on(pipe, node.name.clone()));
-    }
-    if let Some(pipe) = child.stderr.take() {
-        tokio::spawn(pass_on(pipe, node.name.clone()));
-    }
-    Ok(child)
-}
-
-fn yaml(value: &Value) -> String {
-    match value {
-        Value::Text(text) => format!("{text:?}"),
-        other => other.to_string(),
-    }
-}
-
-/// Passes a node's lines on, with its name before them.
-async fn pass_on(pipe: impl AsyncRead + Unpin, name: String) {
-    let mut lines = BufReader::new(pipe).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        eprintln!("[{name}] {line}");
-    }
-}
-
-const LEARNER: Input<sw::LearnerStatus> = Input::new("learner/status", Qos::reliable(10));
-const POLICY: Input<sw::PolicyStatus> = Input::new("policy/status", Qos::latched());
-const AUTHORITY: Input<sw::Authority> = Input::new("authority", Qos::latched());
-
-/// Listens to the nodes and prints a line of progress now and then.
-#[derive(Default)]
-struct Monitor {
-    learner: Option<sw::LearnerStatus>,
-    policy: Option<sw::PolicyStatus>,
-    authority: Option<sw::Authority>,
-    printed: Option<Time>,
-}
-
-const MONITOR: NodeKind = NodeKind {
-    name: "launch_monitor",
-    about: "Shows the progress of a launch",
-    urgency: Urgency::Background,
-    declare: Vec::new,
-    build: |_: &Context<'_>| -> Result<Box<dyn Node>, BuildError> { Ok(Box::new(Monitor::default())) },
-};
-
-impl Monitor {
-    fn see(&mut self, now: Time, topic: &str, message: &spikewing_msgs::AnyMessage) {
-        let received = Received { port: topic, message };
-        self.on_message(now, &received, &mut Outbox::new());
-        if self.printed.is_none_or(|at| now - at >= Span::from_millis(5000)) {
-            self.print(now);
-        }
-    }
-
-    fn print(&mut self, now: Time) {
-        self.printed = Some(now);
-        let mut line = String::new();
-        if let Some(a) = &self.authority {
-            let name = ["disarmed", "arming", "guide", "student", "recover", "land", "hold"]
-                .get(usize::from(a.state));
-            line += &format!(
-                "{} flies, episode {}, takeovers {}",
-                name.unwrap_or(&"?"),
-                a.episode_id,
-                a.takeovers
-            );
-        }
-        if let Some(p) = &self.policy {
-            line += &format!(
-                "; policy {} ({} swaps), {} ticks, {} missed, p99 {:.0} µs",
-                p.active_version,
-                p.swaps,
-                p.ticks,
-                p.missed_ticks,
-                1e6 * p.latency_p99
-            );
-        }
-        if let Some(l) = &self.learner {
-            line += &format!(
-                "; return {:.1} (flown {:.1}), k {:.1}, λ_BC {:.3}, guide {:.0} %, {} updates ({:.0}/s)",
-                l.evaluation_return,
-                l.return_mean,
-                l.surrogate_slope,
-                l.lambda_bc,
-                100.0 * l.guide_share,
-                l.updates,
-                l.updates_per_second
-            );
-        }
-        if !line.is_empty() {
-            eprintln!("{line}");
-        }
-    }
-}
-
-impl Node for Monitor {
-    fn interface(&self) -> Interface {
-        Interface::new()
-            .input(&LEARNER)
-            .input(&POLICY)
-            .input(&AUTHORITY)
-            .timer("print", Span::from_millis(5000))
-    }
-
-    fn on_message(&mut self, _now: Time, message: &Received<'_>, _out: &mut Outbox) {
-        if let Some(m) = message.on(&LEARNER) {
-            self.learner = Some(m.clone());
-        } else if let Some(m) = message.on(&POLICY) {
-            self.policy = Some(m.clone());
-        } else if let Some(m) = message.on(&AUTHORITY) {
-            self.authority = Some(m.clone());
-        }
-    }
-
-    fn on_timer(&mut self, now: Time, _timer: &'static str, _out: &mut Outbox) {
-        self.print(now);
-    }
 }

@@ -1,5 +1,6 @@
 //! The `spikewing` command line.
 
+mod call;
 mod doctor;
 mod eval;
 mod launch;
@@ -37,6 +38,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     Study(study::StudyArgs),
     Doctor(doctor::DoctorArgs),
+    Call(call::CallArgs),
     Node(NodeArgs),
 }
 
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
     let level = match &cli.command {
         // Resets throw the estimator out of its track hundreds of times, on purpose.
         Command::Train(_) if cli.log_level == "info" => "warn,spikewing_state_estimator=error",
+        // A call says what came of it, and nothing else.
+        Command::Call(_) if cli.log_level == "info" => "warn",
         _ => &cli.log_level,
     };
     spikewing_runtime::process::start_log(Some(level));
@@ -72,8 +76,10 @@ fn main() -> ExitCode {
         Command::Policy(args) => args.run(),
         Command::Study(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Call(args) => return args.run(),
         Command::Node(_) => Ok(()),
     };
+    spikewing_runtime::console::close();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&spikewing_runtime::local::chain(error.as_ref())),

@@ -177,4 +177,5 @@ def main():
     print(f"{len(sent)} types agree both ways")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -33,6 +33,18 @@ pub fn node_info(
     ParticipantEntitiesInfo { gid: gid(participant.guid()), node_entities_info_seq: vec![node] }
 }
 
+/// The services that others offer, as far as they have been discovered: absolute name and ROS type.
+pub fn services(participant: &DomainParticipant) -> BTreeMap<String, String> {
+    let of_request = |topic: &str, dds_type: &str| {
+        let service = topic.strip_prefix("rq")?.strip_suffix("Request")?;
+        let (package, name) = dds_type.strip_suffix("_Request_")?.split_once("::srv::dds_::")?;
+        Some((service.to_owned(), format!("{package}/srv/{name}")))
+    };
+    let readers = participant.discovered_readers();
+    let topics = readers.iter().map(|reader| &reader.subscription_topic_data);
+    topics.filter_map(|topic| of_request(&topic.topic_name, topic.type_name())).collect()
+}
+
 /// Which remote endpoints our own are matched with.
 pub struct Matches {
     listener: DomainParticipantStatusListener,

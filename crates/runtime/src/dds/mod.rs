@@ -34,7 +34,11 @@ mod raw;
 mod service;
 mod wire;
 
-use std::{sync::atomic::AtomicBool, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
 
 pub use config::{DdsConfig, DiscoveryRange, ServiceMapping};
 use wire::DdsWire;
@@ -64,6 +68,12 @@ pub enum DdsError {
         value: String,
         /// What is understood.
         expected: &'static str,
+    },
+    /// Security is asked for and cannot be had.
+    #[error("ROS_SECURITY_STRATEGY=Enforce: {reason}")]
+    Security {
+        /// What is missing.
+        reason: String,
     },
     /// There is no loopback interface.
     #[error(
@@ -99,7 +109,37 @@ pub enum DdsError {
 /// # Errors
 /// When the node refuses its parameters, the network cannot be used, or the node fails.
 pub fn run(kind: &NodeKind, options: &NodeOptions, stop: &AtomicBool) -> Result<Finish, DdsError> {
-    run_with(kind, options, &DdsConfig::from_env()?, stop)
+    for ignored in DdsConfig::ignored_variables() {
+        tracing::warn!(node = options.full_name(), "{ignored}");
+    }
+    run_with(kind, options, &DdsConfig::of_enclave(options.enclave.as_deref())?, stop)
+}
+
+/// The services that can be called in this domain, by absolute name, with their ROS types. Looks for them until `enough`
+/// says so, or no other one has come for `quiet`, but not longer than `limit`.
+///
+/// # Errors
+/// When the network cannot be used.
+pub fn services(
+    config: &DdsConfig,
+    limit: Duration,
+    quiet: Duration,
+    enough: impl Fn(&BTreeMap<String, String>) -> bool,
+) -> Result<BTreeMap<String, String>, DdsError> {
+    let participant = config.participant()?;
+    let begin = Instant::now();
+    let (mut known, mut changed) = (BTreeMap::new(), begin);
+    loop {
+        let now = graph::services(&participant);
+        if now != known {
+            (known, changed) = (now, Instant::now());
+        }
+        let silent = !known.is_empty() && changed.elapsed() >= quiet;
+        if enough(&known) || silent || begin.elapsed() >= limit {
+            return Ok(known);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Like [`run`], configured by hand.
@@ -129,7 +169,8 @@ pub fn run_node(
     let participant = config.participant()?;
     let bell = Doorbell::new();
     let wire = DdsWire::new(&participant, config, &plan, options, &bell)?;
-    tracing::info!(node = options.full_name(), domain = config.domain_id, range = ?config.range, "up on DDS");
+    let secured = config.enclave.map_or("no", |_| "yes");
+    tracing::info!(node = options.full_name(), domain = config.domain_id, range = ?config.range, secured, "up on DDS");
     let mut host = Host::new(node, plan, wire, options, &bell);
     let finish = host.run(stop);
     host.wire_mut().settle(SETTLE);

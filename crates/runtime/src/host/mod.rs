@@ -7,6 +7,7 @@ pub mod jobs;
 pub mod parameters;
 pub mod plan;
 pub mod priority;
+mod pulse;
 pub mod throttle;
 
 use std::{
@@ -19,10 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spikewing_msgs::{AnyMessage, Message, rosgraph_msgs};
+use spikewing_msgs::{AnyMessage, Message, builtin_interfaces, rosgraph_msgs};
 
 use crate::{
-    NodeKind, NodeOptions, instance,
+    NodeKind, NodeOptions, console, instance,
     local::{chain, panic_message},
     node::{CallId, Context, Effect, Finish, JobResult, Node, Outbox, Received, Request, Response, Shutdown},
     rosout,
@@ -33,7 +34,8 @@ use doorbell::{Button, Doorbell};
 use inbox::{Inbox, Item};
 use jobs::Jobs;
 use parameters::ParameterServer;
-use plan::{PARAMETER_EVENTS, Plan, ROSOUT};
+use plan::{PARAMETER_EVENTS, PULSE, Plan, ROSOUT};
+use pulse::Pulse;
 use throttle::Throttle;
 
 /// A call that is not answered within this time has failed.
@@ -150,6 +152,8 @@ pub struct Host<W: Wire> {
     failed_calls: Vec<(CallId, &'static str, String)>,
     parameters: ParameterServer,
     malformed: BTreeMap<String, Throttle>,
+    pulse: Pulse,
+    log_lost: Throttle,
     finish: Option<Finish>,
     started: bool,
 }
@@ -182,6 +186,8 @@ impl<W: Wire> Host<W> {
             calls: BTreeMap::new(),
             failed_calls: Vec::new(),
             malformed: BTreeMap::new(),
+            pulse: Pulse::from_env(),
+            log_lost: Throttle::default(),
             finish: None,
             started: false,
         }
@@ -198,7 +204,8 @@ impl<W: Wire> Host<W> {
         let (mut stopping, mut next_poll): (Option<Instant>, Instant) = (None, begin);
         let mut waited_for_clock = Throttle::default();
         loop {
-            if let Some(reason) = self.wire.lost() {
+            let deaf = || "what it sends does not come back to it".to_owned();
+            if let Some(reason) = self.wire.lost().or_else(|| self.pulse.deaf().then(deaf)) {
                 return Err(HostError::Lost { node: self.name.clone(), reason });
             }
             self.wire.collect(&mut self.inbox);
@@ -228,6 +235,10 @@ impl<W: Wire> Host<W> {
                 return Ok(finish);
             }
             let instant = Instant::now();
+            if let Some(beat) = self.pulse.beat(instant) {
+                self.publish_builtin(PULSE, beat);
+                self.tell_what_was_not_logged();
+            }
             if stop.load(Ordering::Relaxed) {
                 let since = *stopping.get_or_insert(instant);
                 if instant >= next_poll {
@@ -368,6 +379,10 @@ impl<W: Wire> Host<W> {
             Item::Message { input, bytes } => {
                 let decoded = self.plan.inputs.get(input).map(|plan| (plan.decode)(&bytes));
                 if let Some(Ok(message)) = &decoded
+                    && let Some(beat) = builtin_interfaces::Time::peel(message)
+                {
+                    self.pulse.heard(beat);
+                } else if let Some(Ok(message)) = &decoded
                     && let Some(clock) = rosgraph_msgs::Clock::peel(message)
                     && self.clock.set(Time::from(&clock.clock))
                 {
@@ -472,6 +487,16 @@ impl<W: Wire> Host<W> {
         self.log.press();
     }
 
+    fn tell_what_was_not_logged(&mut self) {
+        let lost = console::losses().into_iter().chain(rosout::losses()).sum::<usize>();
+        if lost > 0 && self.log_lost.count().is_some() {
+            tracing::warn!(
+                node = self.name,
+                "lines of this log were lost ({lost}): whoever reads it is too slow"
+            );
+        }
+    }
+
     fn call(&mut self, port: &'static str, call: CallId, request: &AnyMessage) {
         let Some(client) = self.plan.clients.iter().position(|c| c.port == port) else {
             self.failed_calls.push((call, port, format!("no client {port} is declared")));
@@ -496,6 +521,7 @@ impl<W: Wire> Host<W> {
 
 impl<W: Wire> Drop for Host<W> {
     fn drop(&mut self) {
+        self.pulse.stopping();
         rosout::detach(&self.log);
     }
 }

@@ -6,12 +6,14 @@ use crate::{
     port::{Interface, Qos, Timer},
 };
 
-use super::{HostError, parameters};
+use super::{HostError, parameters, pulse};
 
 /// Index of the output `/rosout` among a plan's outputs, counted from the node's own.
 pub const ROSOUT: usize = 0;
 /// Index of the output `/parameter_events`.
 pub const PARAMETER_EVENTS: usize = 1;
+/// Index of the output on which the node hears itself.
+pub const PULSE: usize = 2;
 
 /// A topic end.
 #[derive(Clone, Debug)]
@@ -47,9 +49,9 @@ pub struct ServicePlan {
 /// what every ROS node has follows.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Subscriptions; the last is `/clock` when the node lives on simulated time.
+    /// Subscriptions; then the node's pulse, and `/clock` when the node lives on simulated time.
     pub inputs: Vec<TopicPlan>,
-    /// Publications; the last two are `/rosout` and `/parameter_events`.
+    /// Publications; the last three are `/rosout`, `/parameter_events` and the node's pulse.
     pub outputs: Vec<TopicPlan>,
     /// Offered services; the last six are the parameter services.
     pub servers: Vec<ServicePlan>,
@@ -87,12 +89,17 @@ impl Plan {
             }
         }
         let own = (inputs.len(), outputs.len(), servers.len());
+        let (name, ros_type) = pulse::TOPIC;
+        let mut itself = builtin(name, ros_type, Qos::sensor(1))?;
+        itself.topic = options.resolve(name);
+        inputs.push(itself.clone());
         if options.use_sim_time {
             inputs.push(builtin("/clock", "rosgraph_msgs/msg/Clock", Qos::sensor(1))?);
         }
         let rosout = Qos { durability: crate::port::Durability::TransientLocal, ..Qos::reliable(100) };
         outputs.push(builtin("/rosout", "rcl_interfaces/msg/Log", rosout)?);
         outputs.push(builtin("/parameter_events", "rcl_interfaces/msg/ParameterEvent", Qos::reliable(100))?);
+        outputs.push(itself);
         for (name, ros_type) in parameters::SERVICES {
             servers.push(service(name, ros_type, options)?);
         }
