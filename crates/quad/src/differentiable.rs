@@ -11,7 +11,7 @@ use nalgebra::Vector3;
 
 use crate::{
     Disturbance, OBSERVATION, Reward, State, Vehicle,
-    dual::{Dual, WIDTH},
+    dual::{Dual, WIDTH, vectorized},
     equations::{self, Body, Held},
     lanes::array,
     model::{self, MODEL, Model},
@@ -85,17 +85,12 @@ impl Plant {
         disturbance: &Disturbance,
         dt_s: f64,
     ) -> (State, Jacobian) {
-        struct Op<'a>(&'a Plant, [f64; STATE], &'a [f64; ROTORS], &'a Disturbance, f64);
-        impl pulp::WithSimd for Op<'_> {
-            type Output = Body<Dual>;
+        let columns = state.to_columns();
+        let next = vectorized(
             #[inline(always)]
-            fn with_simd<S: pulp::Simd>(self, _simd: S) -> Body<Dual> {
-                let Self(plant, columns, action, disturbance, dt_s) = self;
-                plant.dual_step(columns, action, disturbance, dt_s)
-            }
-        }
-        let next =
-            pulp::Arch::new().dispatch(Op(self, state.to_columns(), action, disturbance, dt_s)).columns();
+            || self.dual_step(columns, action, disturbance, dt_s),
+        )
+        .columns();
         (State::from_columns(&next.map(|d| d.value)), Jacobian { rows: next.map(|d| d.slope) })
     }
 

@@ -6,7 +6,7 @@
 
 use std::ops::{Add, Mul, Neg, Sub};
 
-use crate::lanes::{Real, array, zip};
+use crate::lanes::Real;
 
 /// Derivatives that a number carries: a whole number of registers.
 pub const WIDTH: usize = 24;
@@ -39,15 +39,52 @@ impl Dual {
     #[inline(always)]
     fn chain(self, value: f64, derivative: f64) -> Self {
         let d = derivative as f32;
-        Self { value, slope: array!(|i| self.slope[i] * d) }
+        Self { value, slope: combined(self.slope, d, [0.0; WIDTH], 0.0) }
     }
+}
+
+/// a·x + b·y of derivatives a and b.
+#[inline(always)]
+fn combined(a: [f32; WIDTH], x: f32, b: [f32; WIDTH], y: f32) -> [f32; WIDTH] {
+    let mut sum = [0.0; WIDTH];
+    for i in 0..WIDTH {
+        sum[i] = a[i] * x + b[i] * y;
+    }
+    sum
+}
+
+/// Runs `f` compiled for the vector unit that nearly every machine has, as a function of its own.
+#[inline(always)]
+pub fn vectorized<T>(f: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return pulp::Simd::vectorize(simd, Op(f));
+    }
+    plain(f)
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Op<F>(F);
+
+#[cfg(target_arch = "x86_64")]
+impl<T, F: FnOnce() -> T> pulp::WithSimd for Op<F> {
+    type Output = T;
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _simd: S) -> T {
+        (self.0)()
+    }
+}
+
+#[inline(never)]
+fn plain<T>(f: impl FnOnce() -> T) -> T {
+    f()
 }
 
 impl Add for Dual {
     type Output = Self;
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        Self { value: self.value + other.value, slope: zip!(self.slope, other.slope, |a, b| a + b) }
+        Self { value: self.value + other.value, slope: combined(self.slope, 1.0, other.slope, 1.0) }
     }
 }
 
@@ -55,7 +92,7 @@ impl Sub for Dual {
     type Output = Self;
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        Self { value: self.value - other.value, slope: zip!(self.slope, other.slope, |a, b| a - b) }
+        Self { value: self.value - other.value, slope: combined(self.slope, 1.0, other.slope, -1.0) }
     }
 }
 
@@ -64,10 +101,7 @@ impl Mul for Dual {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         let (x, y) = (self.value as f32, other.value as f32);
-        Self {
-            value: self.value * other.value,
-            slope: zip!(self.slope, other.slope, |a, b| f32::mul_add(a, y, b * x)),
-        }
+        Self { value: self.value * other.value, slope: combined(self.slope, y, other.slope, x) }
     }
 }
 
@@ -96,10 +130,10 @@ impl Real for Dual {
     #[inline(always)]
     fn over(self, divisor: Self, _reciprocal: Self) -> Self {
         let quotient = self.value / divisor.value;
-        let (inverse, share) = ((1.0 / divisor.value) as f32, quotient as f32);
+        let inverse = 1.0 / divisor.value;
         Self {
             value: quotient,
-            slope: zip!(self.slope, divisor.slope, |a, b| f32::mul_add(-share, b, a) * inverse),
+            slope: combined(self.slope, inverse as f32, divisor.slope, (-quotient * inverse) as f32),
         }
     }
     #[inline(always)]
@@ -126,5 +160,9 @@ impl Real for Dual {
         // d/dt 2·acos(1 − t) = 2/√(t·(2 − t)); at 0, where it has no bound, none is claimed.
         let derivative = if t > 0.0 { 2.0 / (t * (2.0 - t)).sqrt() } else { 0.0 };
         self.chain(self.value.twice_acos_one_minus(), derivative)
+    }
+    #[inline(always)]
+    fn apart<T>(f: impl FnOnce() -> T) -> T {
+        vectorized(f)
     }
 }

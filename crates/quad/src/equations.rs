@@ -136,10 +136,10 @@ pub fn step<R: Real, const DRAG: bool>(
 ) -> Body<R> {
     let alike = model.gravity;
     let half = alike.like(dt_s / 2.0);
-    let k1 = derivative::<R, DRAG>(model, state, held);
-    let k2 = derivative::<R, DRAG>(model, &state.along(&k1, half), held);
-    let k3 = derivative::<R, DRAG>(model, &state.along(&k2, half), held);
-    let k4 = derivative::<R, DRAG>(model, &state.along(&k3, alike.like(dt_s)), held);
+    let k1 = slope::<R, DRAG>(model, state, held);
+    let k2 = slope::<R, DRAG>(model, &state.along(&k1, half), held);
+    let k3 = slope::<R, DRAG>(model, &state.along(&k2, half), held);
+    let k4 = slope::<R, DRAG>(model, &state.along(&k3, alike.like(dt_s)), held);
     let (sum, sixth) = (Body::weighted(&k1, &k2, &k3, &k4), alike.like(dt_s / 6.0));
     let mut next = state.along(&sum, sixth);
     if R::FOLDED {
@@ -179,6 +179,15 @@ fn carry<R: Real>(state: &Body<R>, sum: &Body<R>, sixth: R, carried: &mut [R; CA
         carried[i] = moved - (*to - from);
         i += 1;
     }
+}
+
+/// [`derivative`], as a function of its own where numbers are wide.
+#[inline(always)]
+fn slope<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
+    R::apart(
+        #[inline(always)]
+        || derivative::<R, DRAG>(model, state, held),
+    )
 }
 
 #[inline(always)]

@@ -79,6 +79,12 @@ pub trait Real:
     /// 2·acos(1 − self) of a number in [0, 1]: the orientation term of the published reward.
     fn twice_acos_one_minus(self) -> Self;
 
+    /// Runs `f`; numbers so wide that a copy of it at every call would only make the program larger keep it apart.
+    #[inline(always)]
+    fn apart<T>(f: impl FnOnce() -> T) -> T {
+        f()
+    }
+
     /// self clamped; what is no number stays none, as in `f64::clamp`.
     #[inline(always)]
     fn clamp(self, low: Self, high: Self) -> Self {
