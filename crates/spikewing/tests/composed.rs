@@ -249,3 +249,28 @@ fn the_shipped_guides_hold_the_setpoint() {
         assert!(mean < 0.15, "{vehicle}: {mean} m");
     }
 }
+
+/// With PX4's land detector, its filter's errors that last for seconds, its uneven periods and its rate limits.
+#[test]
+fn guide_and_student_hover_on_data_as_a_real_px4s() {
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/crazyflie/student.safetensors");
+    for student in [false, true] {
+        let settings: Settings<'_> = &[
+            ("simulator", "realism", Value::Text("px4".into())),
+            ("snn_policy", "policy_file", Value::Text(policy.into())),
+            ("supervisor", "student_enabled", Value::Bool(student)),
+        ];
+        let mut composition = compose(&ALL[..6], "hover.yaml", settings, &[]);
+        let flight = watch(&mut composition);
+        run(composition, 60.0);
+        let f = flight.borrow();
+        let source = if student { sw::MotorCommand::SOURCE_STUDENT } else { sw::MotorCommand::SOURCE_GUIDE };
+        let last = f.commands.iter().rev().take(3000);
+        let own = last.clone().filter(|(_, s)| *s == source).count();
+        assert!(last.len() == 3000 && own > 2900, "student {student}: {own} of its commands");
+        let off = f.positions.iter().rev().take(3000).map(|p| p[0].hypot(p[1]).hypot(p[2] - 1.0));
+        let mean = off.sum::<f64>() / 3000.0;
+        println!("student {student}: mean distance to the setpoint over 30 s: {mean:.3} m");
+        assert!(mean < 0.15, "student {student}: {mean} m");
+    }
+}
