@@ -1,6 +1,7 @@
 //! The `spikewing` command line.
 
 mod call;
+mod check;
 mod doctor;
 mod eval;
 mod launch;
@@ -39,6 +40,7 @@ enum Command {
     Study(study::StudyArgs),
     Doctor(doctor::DoctorArgs),
     Call(call::CallArgs),
+    Check(check::CheckArgs),
     Node(NodeArgs),
 }
 
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         // Resets throw the estimator out of its track hundreds of times, on purpose.
         Command::Train(_) if cli.log_level == "info" => "warn,spikewing_state_estimator=error",
         // A call says what came of it, and nothing else.
-        Command::Call(_) if cli.log_level == "info" => "warn",
+        Command::Call(_) | Command::Check(_) if cli.log_level == "info" => "warn",
         _ => &cli.log_level,
     };
     spikewing_runtime::process::start_log(Some(level));
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Study(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Call(args) => return args.run(),
+        Command::Check(args) => return args.run(),
         Command::Node(_) => Ok(()),
     };
     spikewing_runtime::console::close();
