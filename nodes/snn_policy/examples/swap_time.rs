@@ -1,6 +1,8 @@
 //! What swaps cost control: ticks of the student's node at a fixed rate while updates arrive, beside the same without updates.
 //!
-//!     cargo run --release -p spikewing-snn-policy --example swap_time -- [SWAPS] [RATE_HZ] [BUSY_THREADS]
+//!     cargo run --release -p spikewing-snn-policy --example swap_time -- [SWAPS] [RATE_HZ] [BUSY_THREADS] [idle]
+//!
+//! `idle` verifies in an idle thread of the control process, as was done once: what that costs shows beside busy threads.
 //!
 //! The loop is the host's: wait, decode, node, jobs; updates are signed, 160 kB each, and made by another thread, as a learner's are.
 //! A tick is missed when its command is there later than the next tick is due. Prints the ticks missed with and without updates,
@@ -37,7 +39,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const WARMUP_STEPS: i64 = 5;
 
 fn main() -> Result<(), Failure> {
-    let mut numbers = std::env::args().skip(1).map(|a| a.parse::<u64>());
+    let idle = std::env::args().any(|a| a == "idle");
+    let mut numbers = std::env::args().skip(1).filter(|a| a != "idle").map(|a| a.parse::<u64>());
     let swaps = numbers.next().transpose()?.unwrap_or(10_000);
     let rate_hz = numbers.next().transpose()?.unwrap_or(500);
     let busy = numbers.next().transpose()?.unwrap_or(0);
@@ -52,13 +55,14 @@ fn main() -> Result<(), Failure> {
     }
     let run_dir = tempfile::tempdir()?;
     let key = SecretKey::load_or_create(&run_dir.path().join("learner.key"))?;
-    let control = |swaps: u64| -> Result<Seen, Failure> {
+    let jobs = if idle { Urgency::Background } else { Urgency::Control };
+    let control = |until: Until| -> Result<Seen, Failure> {
         let (key, dir) = (key.clone(), run_dir.path().to_owned());
-        let thread = std::thread::spawn(move || fly(swaps, rate_hz, &key, &dir));
+        let thread = std::thread::spawn(move || fly(until, jobs, rate_hz, &key, &dir));
         thread.join().map_err(|_| "the control thread failed")?
     };
-    let with = control(swaps)?;
-    let without = control(0)?;
+    let with = control(Until::Swaps(swaps))?;
+    let without = control(Until::Ticks(with.ticks))?;
     stop.store(true, Ordering::Relaxed);
     println!("{rate_hz} Hz, {busy} busy threads beside it; control {}", with.scheduling);
     for (name, seen) in [("with updates", &with), ("without", &without)] {
@@ -90,6 +94,13 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// How long a flight lasts: until so many swaps, or, without updates, so many ticks.
+#[derive(Clone, Copy)]
+enum Until {
+    Swaps(u64),
+    Ticks(u64),
+}
+
 /// What a flight showed.
 struct Seen {
     scheduling: &'static str,
@@ -100,8 +111,14 @@ struct Seen {
     status: sw::PolicyStatus,
 }
 
-/// The control loop: as many ticks as it takes to swap so often, or two seconds without updates.
-fn fly(swaps: u64, rate_hz: u64, key: &SecretKey, dir: &std::path::Path) -> Result<Seen, Failure> {
+/// The control loop.
+fn fly(
+    until: Until,
+    jobs: Urgency,
+    rate_hz: u64,
+    key: &SecretKey,
+    dir: &std::path::Path,
+) -> Result<Seen, Failure> {
     let scheduling = match priority::take(Urgency::Control)? {
         priority::Granted::RealTime => "in real time",
         priority::Granted::Ordinary(_) => "as an ordinary thread",
@@ -116,9 +133,20 @@ fn fly(swaps: u64, rate_hz: u64, key: &SecretKey, dir: &std::path::Path) -> Resu
     }
     let mut node = (NODE.build)(&options.context())?;
     let (bell, mut out) = (Doorbell::new(), Outbox::new());
+    if jobs == Urgency::Background {
+        // The thread stays what it is; only its jobs are told that nothing is urgent.
+        priority::take(jobs)?;
+    }
     let mut jobs = Jobs::new(&bell);
     let decode = decoder_named("spikewing_msgs/msg/PolicyUpdate").ok_or("no decoder")?;
-    let updates = updates(if swaps > 0 { u64::MAX } else { 0 }, rate_hz as f64, key.clone());
+    let updates = match until {
+        Until::Swaps(_) => Some(updates(rate_hz as f64, key.clone())),
+        Until::Ticks(_) => None,
+    };
+    let over = |swaps: u64, ticks: u64| match until {
+        Until::Swaps(n) => swaps >= n,
+        Until::Ticks(n) => ticks >= n,
+    };
 
     let period = Duration::from_secs_f64(1.0 / rate_hz as f64);
     let (mut ticks, mut missed, mut late_us) = (0, 0, 0.0_f64);
@@ -126,7 +154,7 @@ fn fly(swaps: u64, rate_hz: u64, key: &SecretKey, dir: &std::path::Path) -> Resu
     let mut status = sw::PolicyStatus::default();
     node.on_start(Time::wall(), &mut out);
     let mut due = Instant::now() + period;
-    while status.swaps < swaps || (swaps == 0 && ticks < 2 * rate_hz) {
+    while !over(status.swaps, ticks) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let woken = Instant::now();
         late_us = late_us.max((woken - due).as_secs_f64() * 1e6);
@@ -141,7 +169,7 @@ fn fly(swaps: u64, rate_hz: u64, key: &SecretKey, dir: &std::path::Path) -> Resu
             missed += 1;
         }
         // Behind the tick, as the host does: what else arrived.
-        if let Ok(bytes) = updates.try_recv() {
+        if let Some(bytes) = updates.as_ref().and_then(|u| u.try_recv().ok()) {
             let message = decode(&bytes)?;
             node.on_message(Time::wall(), &Received { port: "policy/update", message: &message }, &mut out);
         }
@@ -178,7 +206,7 @@ fn fly(swaps: u64, rate_hz: u64, key: &SecretKey, dir: &std::path::Path) -> Resu
 }
 
 /// Signed updates as they come from the wire, from an ordinary thread: as many as are taken.
-fn updates(count: u64, rate_hz: f64, key: SecretKey) -> mpsc::Receiver<Vec<u8>> {
+fn updates(rate_hz: f64, key: SecretKey) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -190,9 +218,7 @@ fn updates(count: u64, rate_hz: f64, key: SecretKey) -> mpsc::Receiver<Vec<u8>> 
                 Some(Policy::spiking(network, metadata).ok()?.to_bytes())
             })
             .collect();
-        for (version, data) in
-            (2..).zip(policies.iter().cycle()).take(usize::try_from(count).unwrap_or(usize::MAX))
-        {
+        for (version, data) in (2..).zip(policies.iter().cycle()) {
             let sha256 = sha256(data);
             let announced = sha256_of_hex(&sha256).unwrap_or_default();
             let announcement = Announcement { version, parent_version: version - 1, sha256: announced };
