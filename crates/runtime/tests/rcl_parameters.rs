@@ -2,7 +2,7 @@
 //!
 //! With a Python beside which the wheels `ros-jazzy-rcl-yaml-param-parser` are installed:
 //! `SPIKEWING_ROS_PYTHON=…/python cargo test -p spikewing-runtime --test rcl_parameters -- --ignored`.
-//! What the real parser said is kept in `tests/data/params.json` (written anew with `SPIKEWING_UPDATE_ORACLE=1`), so that
+//! What the real parser said is kept in `tests/data/parameter_files.json` (written anew with `SPIKEWING_UPDATE_ORACLE=1`), so that
 //! the comparison is made on every machine.
 
 #![allow(clippy::unwrap_used, reason = "a failed test should say where")]
@@ -72,7 +72,7 @@ fn data() -> PathBuf {
 
 fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
-        fs::read_dir(data().join("params")).unwrap().map(|e| e.unwrap().path()).collect();
+        fs::read_dir(data().join("parameter_files")).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 40, "{}", files.len());
     files
@@ -138,7 +138,7 @@ fn compare(oracle: &Json) {
 }
 
 fn kept() -> PathBuf {
-    data().join("params.json")
+    data().join("parameter_files.json")
 }
 
 #[test]

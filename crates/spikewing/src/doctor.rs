@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 use serde_json::json;
-use spikewing_runtime::{dds::DdsConfig, launch};
+use spikewing_runtime::{
+    dds::{DdsConfig, DiscoveryRange},
+    launch,
+};
 use spikewing_snn::policy::{Policy, Requirements};
 
 use crate::Failure;
@@ -172,7 +175,12 @@ fn loopback() -> Result<String, String> {
 
 fn dds_settings() -> Result<String, String> {
     let config = DdsConfig::from_env().map_err(|e| e.to_string())?;
-    Ok(format!("domain {}, discovery {:?}", config.domain_id, config.range))
+    let range = match config.range {
+        DiscoveryRange::Off => "of nobody",
+        DiscoveryRange::Localhost => "of this machine",
+        DiscoveryRange::Subnet => "of every machine that multicast reaches",
+    };
+    Ok(format!("domain {}, discovery {range}", config.domain_id))
 }
 
 fn policy(share: Option<&Path>) -> Result<String, String> {

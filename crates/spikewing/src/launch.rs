@@ -13,17 +13,16 @@ use std::{
 use clap::{Args, ValueEnum};
 use spikewing_runtime::{
     NodeKind, NodeOptions,
-    args::{self, Setting},
+    args::{self, Parsed, Setting},
     console,
-    launch::{self, LaunchNode},
+    launch::{self, Launch, LaunchNode},
     local::Composition,
-    parameter::ParameterError,
     parameter_file,
     process::{self, stop_flag},
 };
 
 use crate::{Failure, registry};
-use monitor::Monitor;
+use monitor::{Monitor, monitors};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Transport {
@@ -87,6 +86,9 @@ impl LaunchArgs {
             for node in &plan.nodes {
                 println!("node {} ({}) in {}", node.name, node.exec, node.namespace);
             }
+            for program in &plan.programs {
+                println!("program {}: {}", program.name, program.command.join(" "));
+            }
             return Ok(());
         }
         // All mistakes are found before anything is started.
@@ -100,58 +102,87 @@ impl LaunchArgs {
                     .map_err(|e| format!("launch file {}: node {}: {e}", self.file.display(), node.name))?,
             );
         }
-        known_to_somebody(&plan.nodes)?;
+        for remark in plan.remarks.iter().chain(&known_to_nobody(&plan.nodes)?) {
+            console::say(remark);
+        }
         let limit = self.duration.map(|s| Duration::from_secs_f64(s.max(0.0)));
         match self.transport {
-            Transport::Local => local(&hosted, limit),
+            Transport::Local => {
+                fits_into_one_process(&plan)?;
+                local(&plan, &hosted, limit)
+            }
             Transport::Dds | Transport::R2r => {
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-                runtime.block_on(processes::run(&plan.nodes, self.transport, self.watchdog, limit))
+                runtime.block_on(processes::run(&plan, self.transport, self.watchdog, limit))
             }
         }
     }
 }
 
+/// What the node's process will make of its command line: it is judged here as it is there.
 fn options(node: &LaunchNode) -> Result<(&'static NodeKind, NodeOptions), Failure> {
     let kind = registry::find(&node.exec)?;
-    let mut options = NodeOptions::of(kind);
-    options.name.clone_from(&node.name);
-    options.namespace.clone_from(&node.namespace);
-    options.remaps.clone_from(&node.remaps);
-    for setting in &node.settings {
-        args::apply(&mut options, setting)?;
+    match args::parse(kind, &node.arguments())? {
+        Parsed::Run(options) => Ok((kind, *options)),
+        Parsed::Help(_) => Err("`args` asks for help".into()),
     }
-    Ok((kind, options))
 }
 
-/// A wildcard section speaks to all nodes, so that a name in it may be unknown to one of them, but not to all.
-fn known_to_somebody(nodes: &[LaunchNode]) -> Result<(), Failure> {
+/// A section for all nodes may be for others, too; what no node of this suite knows may be a slip of the pen.
+fn known_to_nobody(nodes: &[LaunchNode]) -> Result<Vec<String>, Failure> {
+    let mut unknown = Vec::new();
     for node in nodes {
         for setting in &node.settings {
             let Setting::File(path) = setting else { continue };
-            for assignment in parameter_file::assignments(path, &format!("{}/{}", node.namespace, node.name))?
-            {
-                let known = assignment.name == "use_sim_time"
-                    || registry::NODES
-                        .iter()
-                        .any(|kind| (kind.declare)().iter().any(|d| d.name == assignment.name));
+            for assignment in parameter_file::assignments(path, &node.full_name())? {
+                let name = assignment.name.as_str();
+                let known = matches!(name, "use_sim_time" | "start_type_description_service")
+                    || name.starts_with("qos_overrides.")
+                    || registry::NODES.iter().any(|kind| (kind.declare)().iter().any(|d| d.name == name));
                 if !known {
                     let line = assignment.line.map(|l| format!(", line {l}")).unwrap_or_default();
-                    let source = ParameterError::Unknown { name: assignment.name, nearest: None };
-                    return Err(format!(
-                        "parameter file {}{line}: no node of this suite knows it: {source}",
+                    let remark = format!(
+                        "parameter file {}{line}: no node of this suite knows `{name}`",
                         path.display()
-                    )
-                    .into());
+                    );
+                    if !unknown.contains(&remark) {
+                        unknown.push(remark);
+                    }
                 }
             }
+        }
+    }
+    Ok(unknown)
+}
+
+/// What only a process can have.
+fn fits_into_one_process(plan: &Launch) -> Result<(), Failure> {
+    if let Some(program) = plan.programs.first() {
+        return Err(format!(
+            "--transport local runs this suite's nodes in one process, and {} is another program: use --transport dds",
+            program.name
+        )
+        .into());
+    }
+    for node in &plan.nodes {
+        let process = &node.process;
+        if !process.environment.is_empty() || process.folder.is_some() || !process.prefix.is_empty() {
+            return Err(format!(
+                "--transport local runs all nodes in one process, and {} wants an environment, a folder or a prefix of its own: use --transport dds",
+                node.full_name()
+            )
+            .into());
         }
     }
     Ok(())
 }
 
-fn local(hosted: &[(&'static NodeKind, NodeOptions)], limit: Option<Duration>) -> Result<(), Failure> {
+fn local(
+    plan: &Launch,
+    hosted: &[(&'static NodeKind, NodeOptions)],
+    limit: Option<Duration>,
+) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let mut composition = Composition::new().paced(1.0);
     for (kind, options) in hosted {
@@ -159,9 +190,12 @@ fn local(hosted: &[(&'static NodeKind, NodeOptions)], limit: Option<Duration>) -
     }
     let started = Instant::now();
     let flag = Arc::clone(&stop);
-    let mut monitor = Monitor::default();
+    let mut monitors: Vec<(Monitor, NodeOptions)> =
+        monitors(&plan.nodes).into_iter().map(|o| (Monitor::of(&o.namespace), o)).collect();
     composition.observe(move |now, topic, message| {
-        monitor.see(now, topic.trim_start_matches('/'), message);
+        for (monitor, options) in &mut monitors {
+            monitor.see(options, now, topic, message);
+        }
         if limit.is_some_and(|l| started.elapsed() > l) {
             flag.store(true, Ordering::Relaxed);
         }

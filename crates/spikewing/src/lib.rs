@@ -1,3 +1,4 @@
-//! What the `spikewing` program and its tests share: the list of nodes.
+//! What the `spikewing` program and its tests share: the list of nodes, and fleets of them.
 
+pub mod fleet;
 pub mod registry;

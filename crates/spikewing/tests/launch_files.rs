@@ -10,7 +10,7 @@ use std::{
 use spikewing::registry::NODES;
 use spikewing_runtime::{
     NodeOptions,
-    args::{self, Setting},
+    args::{self, Parsed, Setting},
     launch::{self, Launch},
     parameter_file,
 };
@@ -39,14 +39,10 @@ fn read(file: &Path) -> Launch {
 
 fn options(node: &launch::LaunchNode) -> NodeOptions {
     let kind = NODES.iter().find(|k| k.name == node.exec).unwrap_or_else(|| panic!("no node {}", node.exec));
-    let mut options = NodeOptions::of(kind);
-    options.name.clone_from(&node.name);
-    options.namespace.clone_from(&node.namespace);
-    options.remaps.clone_from(&node.remaps);
-    for setting in &node.settings {
-        args::apply(&mut options, setting).unwrap();
+    match args::parse(kind, &node.arguments()).unwrap() {
+        Parsed::Run(options) => *options,
+        Parsed::Help(_) => panic!("no help was asked for"),
     }
-    options
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use spikewing_msgs::spikewing_msgs as sw;
 use spikewing_runtime::{
-    NodeKind, Outbox, Received, Span, Time, console,
+    NodeKind, NodeOptions, Outbox, Received, Span, Time, console,
+    launch::LaunchNode,
     node::{BuildError, Context, Node, Urgency},
     port::{Input, Interface, Qos},
 };
@@ -76,6 +77,8 @@ impl Pilot {
 /// See the module.
 #[derive(Default)]
 pub struct Monitor {
+    /// Of several drones, which one it tells of.
+    drone: String,
     learner: Option<sw::LearnerStatus>,
     policy: Option<sw::PolicyStatus>,
     authority: Option<(Time, sw::Authority)>,
@@ -90,13 +93,52 @@ pub const MONITOR: NodeKind = NodeKind {
     about: "Shows the progress of a launch",
     urgency: Urgency::Background,
     declare: Vec::new,
-    build: |_: &Context<'_>| -> Result<Box<dyn Node>, BuildError> { Ok(Box::new(Monitor::default())) },
+    build: |context: &Context<'_>| -> Result<Box<dyn Node>, BuildError> {
+        Ok(Box::new(Monitor::of(context.namespace)))
+    },
 };
 
+/// One monitor for each drone of a launch, known by the namespaces of the supervisors; the first tells of the learner, too.
+pub fn monitors(nodes: &[LaunchNode]) -> Vec<NodeOptions> {
+    let mut namespaces: Vec<&str> = Vec::new();
+    for node in nodes.iter().filter(|n| n.exec == "supervisor") {
+        if !namespaces.contains(&node.namespace.as_str()) {
+            namespaces.push(&node.namespace);
+        }
+    }
+    if namespaces.is_empty() {
+        namespaces.push("/");
+    }
+    let learner = nodes.iter().find(|n| n.exec == "online_learner").map_or("/", |n| &n.namespace);
+    let learner = format!("{}/learner/status", learner.trim_end_matches('/'));
+    let mut all = Vec::new();
+    for (index, namespace) in namespaces.into_iter().enumerate() {
+        let mut options = NodeOptions { namespace: namespace.to_owned(), ..NodeOptions::of(&MONITOR) };
+        if index == 0 {
+            options.remaps.push((LEARNER.name.to_owned(), learner.clone()));
+        }
+        all.push(options);
+    }
+    all
+}
+
 impl Monitor {
-    /// A message of a run in this process.
-    pub fn see(&mut self, now: Time, topic: &str, message: &spikewing_msgs::AnyMessage) {
-        let received = Received { port: topic, message };
+    /// Of the drone in that namespace.
+    pub fn of(namespace: &str) -> Self {
+        Self { drone: namespace.trim_matches('/').to_owned(), ..Self::default() }
+    }
+
+    /// A message of a run in this process, by the full name of its topic.
+    pub fn see(
+        &mut self,
+        options: &NodeOptions,
+        now: Time,
+        topic: &str,
+        message: &spikewing_msgs::AnyMessage,
+    ) {
+        let ports = [LEARNER.name, POLICY.name, AUTHORITY.name, VEHICLE.name];
+        let Some(port) = ports.into_iter().find(|port| options.resolve(port) == topic) else { return };
+        let received = Received { port, message };
         self.on_message(now, &received, &mut Outbox::new());
         self.tell(now);
     }
@@ -107,7 +149,7 @@ impl Monitor {
         }
         let pilot = Pilot::of(now, self.authority.as_ref(), self.vehicle.as_ref());
         if self.told.as_ref().is_some_and(|before| pilot.is_news_after(before)) {
-            console::say(&pilot.in_words());
+            console::say(&format!("{}{}", self.prefix(), pilot.in_words()));
         }
         let due = self.printed.is_none_or(|at| now - at >= PROGRESS || now < at);
         if due {
@@ -117,8 +159,12 @@ impl Monitor {
         self.told = Some(pilot);
     }
 
+    fn prefix(&self) -> String {
+        if self.drone.is_empty() { String::new() } else { format!("{}: ", self.drone) }
+    }
+
     fn progress(&self, pilot: &Pilot) -> String {
-        let mut line = pilot.in_words();
+        let mut line = format!("{}{}", self.prefix(), pilot.in_words());
         if let Some((_, a)) = &self.authority {
             line += &format!(", episode {}, takeovers {}", a.episode_id, a.takeovers);
         }

@@ -13,7 +13,9 @@ use std::{
 };
 
 use spikewing_runtime::{
-    NodeOptions, args::Setting, console, launch::LaunchNode, node::Urgency, parameter::Value,
+    console,
+    launch::{Launch, Process},
+    node::Urgency,
     process::stop_flag,
 };
 use tokio::{
@@ -21,7 +23,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Transport, Watchdog, monitor::MONITOR, watch::Watch};
+use super::{
+    Transport, Watchdog,
+    monitor::{MONITOR, monitors},
+    watch::Watch,
+};
 use crate::{Failure, registry};
 
 /// How long the nodes get to land and end before they are asked harder.
@@ -39,9 +45,21 @@ const YOUNG: Duration = Duration::from_secs(3);
 const EAGER: u32 = 3;
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
-/// A node's process.
+/// What a process is.
+enum Program {
+    /// A node of this suite: its kind, and its arguments.
+    Node(String, Vec<String>),
+    /// Anything else.
+    Other(Vec<String>),
+}
+
+/// A process.
 struct Running {
-    node: LaunchNode,
+    /// What it is called: a node's name with its namespace.
+    name: String,
+    program: Program,
+    process: Process,
+    restarts: u32,
     child: Option<Child>,
     watch: Watch,
     patience: Duration,
@@ -53,20 +71,40 @@ struct Running {
 
 /// Runs until asked to stop, or a node's work is done, or nothing runs any more; then lets the vehicle land.
 pub async fn run(
-    nodes: &[LaunchNode],
+    plan: &Launch,
     transport: Transport,
     watchdog: Watchdog,
     limit: Option<Duration>,
 ) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let mut running = Vec::new();
-    for (number, node) in nodes.iter().enumerate() {
-        let control = registry::find(&node.exec).is_ok_and(|kind| kind.urgency == Urgency::Control);
+    let nodes = plan.nodes.iter().map(|node| {
+        let name = node.full_name().trim_start_matches('/').to_owned();
+        (name, Program::Node(node.exec.clone(), node.arguments()), &node.process)
+    });
+    let others = plan
+        .programs
+        .iter()
+        .map(|other| (other.name.clone(), Program::Other(other.command.clone()), &other.process));
+    for (number, (name, program, process)) in nodes.chain(others).enumerate() {
+        let patience = match &program {
+            Program::Node(kind, _)
+                if registry::find(kind).is_ok_and(|kind| kind.urgency == Urgency::Control) =>
+            {
+                CONTROL_PATIENCE
+            }
+            Program::Node(..) => PATIENCE,
+            // It reports nothing.
+            Program::Other(_) => Duration::MAX,
+        };
         let mut r = Running {
-            node: node.clone(),
+            name,
+            program,
+            process: process.clone(),
+            restarts: 0,
             child: None,
             watch: Watch::new(number)?,
-            patience: if control { CONTROL_PATIENCE } else { PATIENCE },
+            patience,
             started: Instant::now(),
             again_at: None,
             young_deaths: 0,
@@ -75,17 +113,29 @@ pub async fn run(
         r.start(transport)?;
         running.push(r);
     }
-    console::say(&format!("{} nodes, one process each, over DDS; Ctrl-C lands and ends", nodes.len()));
+    let programs = match plan.programs.len() {
+        0 => String::new(),
+        n => format!(" and {n} other programs"),
+    };
+    console::say(&format!(
+        "{} nodes{programs}, one process each, over DDS; Ctrl-C lands and ends",
+        plan.nodes.len()
+    ));
     let watching = Arc::new(AtomicBool::new(false));
     if transport == Transport::Dds {
-        let stop_watching = Arc::clone(&watching);
-        std::thread::Builder::new().name("monitor".into()).spawn(move || {
-            if let Err(error) =
-                spikewing_runtime::dds::run(&MONITOR, &NodeOptions::of(&MONITOR), &stop_watching)
-            {
-                tracing::warn!("no progress can be shown: {error}");
-            }
-        })?;
+        if plan.nodes.iter().any(|n| n.process.environment.iter().any(|(name, _)| name == "ROS_DOMAIN_ID")) {
+            console::say(
+                "the launch file gives nodes a ROS_DOMAIN_ID of their own: their progress is not shown",
+            );
+        }
+        for options in monitors(&plan.nodes) {
+            let stop_watching = Arc::clone(&watching);
+            std::thread::Builder::new().name("monitor".into()).spawn(move || {
+                if let Err(error) = spikewing_runtime::dds::run(&MONITOR, &options, &stop_watching) {
+                    tracing::warn!("no progress can be shown: {error}");
+                }
+            })?;
+        }
     }
     let started = Instant::now();
     let mut failed: Vec<String> = Vec::new();
@@ -129,7 +179,7 @@ async fn a_death(running: &mut [Running]) {
 
 impl Running {
     fn start(&mut self, transport: Transport) -> Result<(), Failure> {
-        self.child = Some(start(&self.node, transport, &mut self.watch)?);
+        self.child = Some(self.spawn(transport)?);
         self.started = Instant::now();
         self.again_at = None;
         self.warned = false;
@@ -140,30 +190,46 @@ impl Running {
     fn tend(&mut self, transport: Transport, failed: &mut Vec<String>) -> Result<bool, Failure> {
         if self.again_at.is_some_and(|at| Instant::now() >= at) {
             self.start(transport)?;
-            console::say(&format!("{}: started again", self.node.name));
+            console::say(&format!("{}: started again", self.name));
         }
         let Some(child) = &mut self.child else { return Ok(false) };
         let Some(status) = child.try_wait()? else { return Ok(false) };
         self.child = None;
         // Its last reports.
         self.watch.silence(Instant::now(), POLL);
-        if status.success() {
-            console::say(&format!("{}: its work is done", self.node.name));
+        let name = &self.name;
+        if self.process.ends_launch {
+            console::say(&format!("{name}: ended, {status}, and with it all (on_exit: shutdown)"));
+            if !status.success() {
+                failed.push(format!("{name} ({status})"));
+            }
             return Ok(true);
         }
-        let name = &self.node.name;
-        let could_not_start = !self.watch.was_ready && registry::find(&self.node.exec).is_ok();
-        if !self.node.respawn || could_not_start {
-            let what = if could_not_start { "could not start" } else { "ended unasked" };
+        let ours = matches!(self.program, Program::Node(..));
+        if status.success() && ours {
+            console::say(&format!("{name}: its work is done"));
+            return Ok(true);
+        }
+        let could_not_start = ours && !self.watch.was_ready;
+        let tired = self.process.respawn_max_retries.is_some_and(|most| self.restarts >= most);
+        if !self.process.respawn || could_not_start || tired {
+            let what = match () {
+                () if could_not_start => "could not start",
+                () if tired => "ended too often",
+                () => "ended unasked",
+            };
             console::say(&format!("{name}: {what}, {status}; the others go on"));
-            failed.push(format!("{name} ({status})"));
+            if !status.success() {
+                failed.push(format!("{name} ({status})"));
+            }
             return Ok(false);
         }
+        self.restarts += 1;
         self.young_deaths = if self.started.elapsed() < YOUNG { self.young_deaths + 1 } else { 0 };
-        let delay = Duration::from_secs_f64(self.node.respawn_delay_s).max(penalty(self.young_deaths));
+        let delay = Duration::from_secs_f64(self.process.respawn_delay_s).max(penalty(self.young_deaths));
         if delay.is_zero() {
             self.start(transport)?;
-            console::say(&format!("{}: ended unasked, {status}; started again", self.node.name));
+            console::say(&format!("{}: ended unasked, {status}; started again", self.name));
         } else {
             self.again_at = Some(Instant::now() + delay);
             let seconds = delay.as_secs_f64();
@@ -178,8 +244,8 @@ impl Running {
         if self.child.is_none() || silence < self.patience {
             return;
         }
-        let (name, seconds) = (&self.node.name, silence.as_secs_f64());
-        if self.node.respawn {
+        let (name, seconds) = (&self.name, silence.as_secs_f64());
+        if self.process.respawn {
             console::say(&format!(
                 "{name}: silent for {seconds:.1} s (it hangs, was stopped, or hears nothing); it is ended"
             ));
@@ -190,6 +256,48 @@ impl Running {
                 "{name}: silent for {seconds:.1} s (it hangs, was stopped, or hears nothing)"
             ));
         }
+    }
+
+    fn spawn(&mut self, transport: Transport) -> Result<Child, Failure> {
+        let mut words = self.process.prefix.clone();
+        match &self.program {
+            Program::Node(kind, arguments) => {
+                words.push(std::env::current_exe()?.to_string_lossy().into_owned());
+                words.extend(["node".to_owned(), kind.clone()]);
+                words.extend(arguments.iter().cloned());
+            }
+            Program::Other(own) => words.extend(own.iter().cloned()),
+        }
+        let [program, arguments @ ..] = words.as_slice() else {
+            return Err(format!("{}: there is nothing to start", self.name).into());
+        };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        if let Program::Node(..) = self.program {
+            command.env("SPIKEWING_TRANSPORT", if transport == Transport::R2r { "r2r" } else { "dds" });
+            self.watch.begin(command.as_std_mut());
+        }
+        for (name, value) in &self.process.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(folder) = &self.process.folder {
+            command.current_dir(folder);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C comes to this process alone, which then asks all nodes at once.
+        command.process_group(0);
+        let mut child =
+            command.spawn().map_err(|e| format!("cannot start {} ({program}): {e}", self.name))?;
+        if let Some(pipe) = child.stdout.take() {
+            tokio::spawn(pass_on(pipe, self.name.clone()));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            tokio::spawn(pass_on(pipe, self.name.clone()));
+        }
+        Ok(child)
     }
 
     fn signal(&self, signal: libc::c_int) {
@@ -210,7 +318,17 @@ fn penalty(young_deaths: u32) -> Duration {
 }
 
 async fn end_all(running: &mut [Running], failed: &mut Vec<String>) {
-    let steps = [(libc::SIGINT, LANDING), (libc::SIGTERM, TERMINATING), (libc::SIGKILL, TERMINATING)];
+    // The most patient process is waited for.
+    let longest = |own: fn(&Process) -> Option<f64>, usual: Duration| {
+        let seconds = running
+            .iter()
+            .filter_map(|r| own(&r.process))
+            .fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))));
+        seconds.map_or(usual, Duration::from_secs_f64)
+    };
+    let landing = longest(|p| p.sigterm_timeout_s, LANDING);
+    let terminating = longest(|p| p.sigkill_timeout_s, TERMINATING);
+    let steps = [(libc::SIGINT, landing), (libc::SIGTERM, terminating), (libc::SIGKILL, TERMINATING)];
     for (signal, patience) in steps {
         running.iter().for_each(|r| r.signal(signal));
         let until = Instant::now() + patience;
@@ -221,53 +339,18 @@ async fn end_all(running: &mut [Running], failed: &mut Vec<String>) {
                     Ok(None) => {}
                     Ok(Some(status)) => {
                         if !status.success() {
-                            failed.push(format!("{} ({status})", r.node.name));
+                            failed.push(format!("{} ({status})", r.name));
                         }
                         r.child = None;
                     }
                     Err(error) => {
-                        failed.push(format!("{} ({error})", r.node.name));
+                        failed.push(format!("{} ({error})", r.name));
                         r.child = None;
                     }
                 }
             }
             tokio::time::sleep(POLL).await;
         }
-    }
-}
-
-fn start(node: &LaunchNode, transport: Transport, watch: &mut Watch) -> Result<Child, Failure> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("node").arg(&node.exec).arg("--ros-args");
-    command.args(["-r", &format!("__ns:={}", node.namespace), "-r", &format!("__node:={}", node.name)]);
-    for (from, to) in &node.remaps {
-        command.args(["-r", &format!("{from}:={to}")]);
-    }
-    for setting in &node.settings {
-        match setting {
-            Setting::File(path) => command.arg("--params-file").arg(path),
-            Setting::Value(name, value) => command.args(["-p", &format!("{name}:={}", yaml(value))]),
-        };
-    }
-    command.env("SPIKEWING_TRANSPORT", if transport == Transport::R2r { "r2r" } else { "dds" });
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own: Ctrl-C comes to this process alone, which then asks all nodes at once.
-    command.process_group(0);
-    watch.begin(command.as_std_mut());
-    let mut child = command.spawn().map_err(|e| format!("cannot start {}: {e}", node.name))?;
-    if let Some(pipe) = child.stdout.take() {
-        tokio::spawn(pass_on(pipe, node.name.clone()));
-    }
-    if let Some(pipe) = child.stderr.take() {
-        tokio::spawn(pass_on(pipe, node.name.clone()));
-    }
-    Ok(child)
-}
-
-fn yaml(value: &Value) -> String {
-    match value {
-        Value::Text(text) => format!("{text:?}"),
-        other => other.to_string(),
     }
 }
 

@@ -59,6 +59,9 @@ pub struct TrainArgs {
     /// Updates to make in all [default: 8000, or what the run that goes on was to make]
     #[arg(long)]
     updates: Option<u64>,
+    /// Drones that fly at the same time, and of which one learner takes the experience
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    drones: u8,
     /// Stop after so many minutes at the latest
     #[arg(long)]
     max_minutes: Option<f64>,
@@ -101,14 +104,16 @@ impl TrainArgs {
 
         let progress = Rc::new(RefCell::new(Progress::new(updates, self.max_minutes)));
         progress.borrow().say(&format!(
-            "training {} on {}, seed {}: all nodes in one process, run folder {}",
+            "training {} on {}, seed {}: all nodes{} in one process, run folder {}",
             learner(&nodes, |p| p.text("method").map(str::to_owned))?,
             learner(&nodes, |p| p.text("vehicle").map(str::to_owned))?,
             learner(&nodes, |p| p.integer("seed"))?,
+            if self.drones > 1 { format!(" of {} drones", self.drones) } else { String::new() },
             dir.display()
         ));
         let limit = self.max_minutes.map(|m| Duration::from_secs_f64((m * 60.0).max(0.0)));
-        let run = Run { nodes: &nodes, dir: &dir, updates, limit, stop: &stop, progress: &progress };
+        let fleet = spikewing::fleet::nodes(&nodes, self.drones.into())?;
+        let run = Run { nodes: &fleet, dir: &dir, updates, limit, stop: &stop, progress: &progress };
         let flown = run.fly()?;
         let wall_s = started.elapsed().as_secs_f64();
         progress.borrow().finish(&format!(

@@ -18,12 +18,12 @@ use spikewing_msgs::{
     spikewing_msgs::{LearnerStatus, PolicyStatus},
 };
 use spikewing_runtime::{
-    NodeOptions, Time,
+    NodeKind, NodeOptions, Time,
     local::{Composition, Ended, StopFlag},
     parameter::Value,
 };
 
-use crate::{Failure, progress::Progress, registry};
+use crate::{Failure, progress::Progress};
 
 /// What a whole run was.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,8 +38,8 @@ pub struct Flown {
 
 /// A run that is about to be flown.
 pub struct Run<'a> {
-    /// The nodes' options, in the order of the registry.
-    pub nodes: &'a [NodeOptions],
+    /// The nodes and their options, in the order in which they are called.
+    pub nodes: &'a [(&'static NodeKind, NodeOptions)],
     /// The run folder.
     pub dir: &'a Path,
     /// Updates to make in all.
@@ -56,7 +56,7 @@ impl Run<'_> {
     /// Flies from the newest checkpoint to the end, or until stopped.
     pub fn fly(&self) -> Result<Flown, Failure> {
         let started = Instant::now();
-        let length = self.nodes.iter().find_map(|n| n.parameters.count("checkpoint_every_updates").ok());
+        let length = self.nodes.iter().find_map(|(_, n)| n.parameters.count("checkpoint_every_updates").ok());
         let length = length.map_or(self.updates, |n| n as u64).max(1);
         let mut flown = Flown::default();
         loop {
@@ -81,7 +81,7 @@ impl Run<'_> {
         started: Instant,
     ) -> Result<spikewing_runtime::local::Report, Failure> {
         let mut composition = Composition::new();
-        for (kind, options) in registry::NODES.into_iter().zip(self.nodes) {
+        for (kind, options) in self.nodes {
             composition.add(kind, &options_of_segment(options, made, end)?)?;
         }
         let (progress, flag, limit) = (Rc::clone(self.progress), Arc::clone(self.stop), self.limit);
