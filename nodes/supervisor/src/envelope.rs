@@ -82,7 +82,7 @@ impl Envelope {
         }
     }
 
-    /// What is about to be violated, in words: the box within `lookahead_s`, or the ground, which a vehicle that sinks at
+    /// What is about to be violated, in words: box or tilt within `lookahead_s`, or the ground, which a vehicle that sinks at
     /// w reaches in spite of the guide when its height is less than w t + w² / 2a (t the lookahead, a the brake).
     pub fn foresee(
         &self,
@@ -94,10 +94,14 @@ impl Envelope {
             return None;
         }
         let ahead = vehicle.position - setpoint + vehicle.velocity * self.lookahead_s;
+        let turned = vehicle.orientation * UnitQuaternion::new(vehicle.body_rates * self.lookahead_s);
+        let tilt = (turned * Vector3::z()).z.clamp(-1.0, 1.0).acos();
         let sinks = -vehicle.velocity.z;
         let needed = sinks * self.lookahead_s + sinks * sinks / (2.0 * self.brake_mps2);
         if ground_z_m.is_some_and(|ground| sinks > 0.0 && vehicle.position.z - ground < needed) {
             Some("is about to hit the ground")
+        } else if tilt > self.tilt_rad {
+            Some("is about to tilt beyond the envelope")
         } else if ahead.amax() > self.position_m {
             Some("is about to leave the position envelope")
         } else {

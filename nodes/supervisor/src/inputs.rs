@@ -21,6 +21,8 @@ const ABSENT_PERIODS: i64 = 5;
 const BLIND_PERIODS: i64 = 10;
 /// The bridge passes on each status of the autopilot, which sends two a second; without one for so long it is gone.
 const STATUS_TIMEOUT: Span = Span::from_millis(1200);
+/// So long ago an autopilot that was heard is not yet gone when the bridge says so.
+const DOUBTED: Span = Span::from_millis(700);
 /// Stamps may lie ahead of the node's clock by so much: a simulated clock comes in steps.
 const AHEAD: Span = Span::from_millis(50);
 /// A policy's process that was silent for so long may be succeeded by another.
@@ -144,7 +146,13 @@ impl Inputs {
         Ok(())
     }
 
+    /// The bridge speaks. One that was just started does not know yet whether the autopilot is there: what was known a
+    /// moment before outlives its first words.
     pub fn on_status(&mut self, now: Time, m: &sw::VehicleStatus) {
+        let known = self.status.as_ref().is_some_and(|(s, at)| s.connected && within(now, *at, DOUBTED));
+        if !m.connected && known {
+            return;
+        }
         self.status = Some((m.clone(), now));
     }
 

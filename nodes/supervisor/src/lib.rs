@@ -24,6 +24,7 @@ mod inputs;
 mod node;
 mod requests;
 mod settings;
+mod shipped;
 mod situation;
 mod touchdown;
 mod transitions;

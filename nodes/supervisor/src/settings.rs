@@ -1,9 +1,9 @@
 //! The supervisor's parameters.
 
 use nalgebra::Vector3;
-use spikewing_runtime::{Parameters, Span, parameter::ParameterError, parameters};
+use spikewing_runtime::{Parameter, Parameters, Span, node::BuildError, parameters};
 
-use crate::{envelope::Envelope, fence::Fence};
+use crate::{envelope::Envelope, fence::Fence, shipped};
 
 /// What happens when the student leaves the envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,30 +69,32 @@ parameters! {
         .range(-1000.0, 1000.0)
         .unit("m")
         .about("Largest height within the fence.");
-    const ENVELOPE_POSITION: Parameter<f64> = Parameter::float("envelope.position", 0.6)
-        .range(0.05, 100.0)
+    const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
+        .about("Airframe, for its envelope. For one that does not ship, set `envelope.*`.");
+    const ENVELOPE_POSITION: Parameter<f64> = Parameter::float("envelope.position", 0.0)
+        .range(0.0, 100.0)
         .unit("m")
-        .about("Half width of the box around the setpoint in which the student may fly.");
-    const ENVELOPE_TILT: Parameter<f64> = Parameter::float("envelope.tilt", 1.4)
-        .range(0.1, 3.15)
+        .about("Half width of the box around the setpoint in which the student may fly; 0: as ships for `vehicle`.");
+    const ENVELOPE_TILT: Parameter<f64> = Parameter::float("envelope.tilt", 0.0)
+        .range(0.0, 3.15)
         .unit("rad")
-        .about("Largest tilt with which the student may fly.");
-    const ENVELOPE_SPEED: Parameter<f64> = Parameter::float("envelope.speed", 4.0)
-        .range(0.1, 100.0)
+        .about("Largest tilt with which the student may fly; 0: as ships for `vehicle`.");
+    const ENVELOPE_SPEED: Parameter<f64> = Parameter::float("envelope.speed", 0.0)
+        .range(0.0, 100.0)
         .unit("m/s")
-        .about("Largest speed with which the student may fly.");
-    const ENVELOPE_BODY_RATE: Parameter<f64> = Parameter::float("envelope.body_rate", 30.0)
-        .range(0.5, 100.0)
+        .about("Largest speed with which the student may fly; 0: as ships for `vehicle`.");
+    const ENVELOPE_BODY_RATE: Parameter<f64> = Parameter::float("envelope.body_rate", 0.0)
+        .range(0.0, 100.0)
         .unit("rad/s")
-        .about("Largest body rate with which the student may fly.");
+        .about("Largest body rate with which the student may fly; 0: as ships for `vehicle`.");
     const ENVELOPE_LOOKAHEAD: Parameter<f64> = Parameter::float("envelope.lookahead_s", 0.15)
         .range(0.0, 5.0)
         .unit("s")
         .about("The guide takes over this long before the student would leave the box or reach the ground; 0: when it has.");
-    const ENVELOPE_BRAKE: Parameter<f64> = Parameter::float("envelope.brake", 4.0)
-        .range(0.1, 100.0)
+    const ENVELOPE_BRAKE: Parameter<f64> = Parameter::float("envelope.brake", 0.0)
+        .range(0.0, 100.0)
         .unit("m/s²")
-        .about("Deceleration with which the guide stops a fall, for looking ahead to the ground.");
+        .about("Deceleration with which the guide stops a fall, for looking ahead to the ground; 0: as ships for `vehicle`.");
     const ON_VIOLATION: Parameter<OnViolation> = Parameter::choice("on_violation", "recover",
         &[("recover", OnViolation::Recover), ("reset", OnViolation::Reset)])
         .about("When the student leaves the envelope: the guide flies the vehicle back, or a simulator puts it back.");
@@ -145,21 +147,14 @@ parameters! {
 }
 
 impl Settings {
-    pub fn read(p: &Parameters) -> Result<Self, ParameterError> {
+    pub fn read(p: &Parameters) -> Result<Self, BuildError> {
         let setpoint = Vector3::from(p.get(&SETPOINT)?);
         Ok(Self {
             period: Span::from_rate_hz(p.get(&CONTROL_RATE_HZ)?),
             setpoint,
             setpoint_speed_m_s: p.get(&SETPOINT_SPEED)?,
             setpoint_turn_rad_s: p.get(&SETPOINT_TURN)?,
-            envelope: Envelope {
-                position_m: p.get(&ENVELOPE_POSITION)?,
-                tilt_rad: p.get(&ENVELOPE_TILT)?,
-                speed_mps: p.get(&ENVELOPE_SPEED)?,
-                body_rate_radps: p.get(&ENVELOPE_BODY_RATE)?,
-                lookahead_s: p.get(&ENVELOPE_LOOKAHEAD)?,
-                brake_mps2: p.get(&ENVELOPE_BRAKE)?,
-            },
+            envelope: envelope(p)?,
             fence: Fence {
                 center_m: [setpoint.x, setpoint.y],
                 radius_m: p.get(&FENCE_RADIUS)?,
@@ -183,4 +178,34 @@ impl Settings {
             seed: p.get(&SEED)?,
         })
     }
+}
+
+/// The envelope: what was set, and for what was not what ships for the vehicle.
+fn envelope(p: &Parameters) -> Result<Envelope, BuildError> {
+    let vehicle = p.get(&VEHICLE)?;
+    let limits = [&ENVELOPE_POSITION, &ENVELOPE_TILT, &ENVELOPE_SPEED, &ENVELOPE_BODY_RATE, &ENVELOPE_BRAKE];
+    let set = limits.iter().map(|limit| p.get(limit)).collect::<Result<Vec<f64>, _>>()?;
+    let known = shipped::of(&vehicle)?;
+    if known.is_none() && set.contains(&0.0) {
+        tracing::warn!(
+            "no envelope ships for `{vehicle}`: that of {} stands in; set `envelope.*` for it",
+            shipped::CAREFUL
+        );
+    }
+    let known = match known {
+        Some(known) => known,
+        None => shipped::of(shipped::CAREFUL)?.ok_or("an envelope that ships is missing")?,
+    };
+    let value = |limit: &Parameter<f64>| -> Result<f64, BuildError> {
+        let set = p.get(limit)?;
+        Ok(if set == 0.0 { known.get(limit)? } else { set })
+    };
+    Ok(Envelope {
+        position_m: value(&ENVELOPE_POSITION)?,
+        tilt_rad: value(&ENVELOPE_TILT)?,
+        speed_mps: value(&ENVELOPE_SPEED)?,
+        body_rate_radps: value(&ENVELOPE_BODY_RATE)?,
+        lookahead_s: p.get(&ENVELOPE_LOOKAHEAD)?,
+        brake_mps2: value(&ENVELOPE_BRAKE)?,
+    })
 }

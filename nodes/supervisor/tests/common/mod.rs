@@ -12,7 +12,7 @@ use spikewing_msgs::{
     sensor_msgs, spikewing_msgs as sw,
     std_srvs::{Trigger, Trigger_Request, Trigger_Response},
 };
-use spikewing_runtime::{Span, Time, parameter::Value, rig::Rig};
+use spikewing_runtime::{Context, NodeOptions, Span, Time, parameter::Value, rig::Rig};
 use spikewing_supervisor::NODE;
 
 /// Where the vehicle is said to be, and how it moves.
@@ -42,20 +42,63 @@ pub struct Cockpit {
     since_status: i64,
     /// No two estimates are alike.
     noise: f64,
+    frozen: bool,
+    /// How old odometry is when it arrives.
+    pub age: Span,
+    /// What the estimator says of its position.
+    pub position_std_m: f64,
 }
 
 impl Cockpit {
     /// Arms by itself, and takes every calm moment for the start of an episode.
     pub fn new(settings: &[(&str, Value)]) -> Self {
+        Self::around(Rig::build(&NODE, &Self::settings(settings)).unwrap())
+    }
+
+    /// A later start of the process than the first.
+    pub fn started_as(instance: u64) -> Self {
+        let mut options = NodeOptions::of(&NODE);
+        for (name, value) in Self::settings(&[]) {
+            options.parameters.set(name, value).unwrap();
+        }
+        let context = Context { instance, ..options.context() };
+        Self::around(Rig::of((NODE.build)(&context).unwrap()))
+    }
+
+    fn settings<'a>(settings: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
         let mut all = vec![
             ("auto_arm", Value::Bool(true)),
             ("episode.settle_s", Value::Float(0.0)),
             // A test may put the vehicle outside without a jump that nobody would believe.
             ("envelope.position", Value::Float(0.2)),
+            ("envelope.tilt", Value::Float(1.4)),
+            ("envelope.speed", Value::Float(4.0)),
+            ("envelope.body_rate", Value::Float(30.0)),
         ];
         all.extend(settings.iter().cloned());
-        let rig = Rig::build(&NODE, &all).unwrap();
-        Self { rig, status: None, bridge_lives: true, since_status: 0, noise: 0.0 }
+        all
+    }
+
+    fn around(rig: Rig) -> Self {
+        Self {
+            rig,
+            status: None,
+            bridge_lives: true,
+            since_status: 0,
+            noise: 0.0,
+            frozen: false,
+            age: Span::ZERO,
+            position_std_m: 0.0,
+        }
+    }
+
+    /// Odometry repeats itself to the last bit from now on.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    pub fn thaw(&mut self) {
+        self.frozen = false;
     }
 
     /// Armed, in an episode, the student flying.
@@ -118,7 +161,8 @@ impl Cockpit {
 
     pub fn odometry(&mut self, pose: Pose) {
         let mut m = Odometry::default();
-        m.header.stamp = self.rig.now().to_msg();
+        m.header.stamp = (self.rig.now() + self.age * -1).to_msg();
+        m.pose.covariance[0] = self.position_std_m * self.position_std_m;
         let [x, y, z] = pose.position;
         m.pose.pose.position = geometry_msgs::Point::new(x, y, z);
         let ((sr, cr), (sy, cy)) = ((pose.roll / 2.0).sin_cos(), (pose.yaw / 2.0).sin_cos());
@@ -127,17 +171,34 @@ impl Cockpit {
         let [x, y, z] = pose.velocity;
         m.twist.twist.linear = geometry_msgs::Vector3::new(x, y, z);
         let [x, y, z] = pose.rates;
-        self.noise = if self.noise > 1e-9 { 0.0 } else { self.noise + 1e-10 };
+        if !self.frozen {
+            self.noise = if self.noise > 1e-9 { 0.0 } else { self.noise + 1e-10 };
+        }
         m.twist.twist.angular = geometry_msgs::Vector3::new(x, y, z + self.noise);
         self.rig.message("odometry", m);
     }
 
     /// A policy's answer to the odometry of now.
     pub fn offer(&mut self, port: &str, motors: f32, warmth: f32) {
+        self.answer(0, self.rig.now() + self.age * -1, port, motors, warmth);
+    }
+
+    /// The same from another process of that name.
+    pub fn offer_of(&mut self, instance: u64, port: &str, motors: f32, warmth: f32) {
+        self.answer(instance, self.rig.now(), port, motors, warmth);
+    }
+
+    /// A policy's answer to odometry of some milliseconds ago.
+    pub fn offer_before(&mut self, milliseconds: i64, port: &str, motors: f32) {
+        self.answer(0, self.rig.now() + Span::from_millis(-milliseconds), port, motors, 1.0);
+    }
+
+    fn answer(&mut self, instance: u64, stamp: Time, port: &str, motors: f32, warmth: f32) {
         let m = sw::MotorCommand {
             motors: [motors; 4],
             warmth,
-            odometry_stamp: self.rig.now().to_msg(),
+            odometry_stamp: stamp.to_msg(),
+            instance,
             ..Default::default()
         };
         self.rig.message(port, m);
