@@ -17,13 +17,13 @@ pub fn generate(packages: &Packages) -> Result<String, String> {
         line(&mut source, &format!("pub mod {package} {{"));
         for structure in &content.messages {
             check(packages, structure)?;
-            emit_structure(&mut source, structure);
+            emit_structure(&mut source, packages, structure);
             all.push((format!("{package}::{}", structure.name), structure));
         }
         for service in &content.services {
             for part in [&service.request, &service.response] {
                 check(packages, part)?;
-                emit_structure(&mut source, part);
+                emit_structure(&mut source, packages, part);
                 all.push((format!("{package}::{}", part.name), part));
             }
             doc(&mut source, &service.doc, &format!("The service `{package}/srv/{}`.", service.name));
@@ -79,7 +79,7 @@ fn check(packages: &Packages, structure: &Structure) -> Result<(), String> {
     Ok(())
 }
 
-fn emit_structure(source: &mut String, structure: &Structure) {
+fn emit_structure(source: &mut String, packages: &Packages, structure: &Structure) {
     let name = &structure.name;
     doc(source, &structure.doc, &format!("`{}`.", structure.ros_type));
     line(source, "#[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]");
@@ -124,6 +124,7 @@ fn emit_structure(source: &mut String, structure: &Structure) {
     line(source, &format!("impl crate::Message for {name} {{"));
     line(source, &format!("    const TYPE: &'static str = {:?};", structure.ros_type));
     line(source, &format!("    const DEFINITION: &'static str = {:?};", structure.definition));
+    line(source, &format!("    const LAYOUT: &'static [(&'static str, &'static str)] = &{:?};", layout(packages, structure)));
     line(source, "    fn wrap(self) -> crate::AnyMessage { crate::AnyMessage::from(self) }");
     line(source, "    fn peel(any: &crate::AnyMessage) -> Option<&Self> {");
     line(
@@ -135,6 +136,39 @@ fn emit_structure(source: &mut String, structure: &Structure) {
     );
     line(source, "    }");
     line(source, "}");
+}
+
+/// Every leaf of a structure: its path and its type.
+fn layout(packages: &Packages, structure: &Structure) -> Vec<(String, String)> {
+    let mut leaves = Vec::new();
+    for field in &structure.fields {
+        flatten(packages, &field.name, &field.kind, &mut leaves);
+    }
+    if structure.fields.is_empty() {
+        leaves.push(("structure_needs_at_least_one_member".to_owned(), "uint8".to_owned()));
+    }
+    leaves
+}
+
+fn flatten(packages: &Packages, path: &str, kind: &Kind, leaves: &mut Vec<(String, String)>) {
+    let (element, suffix) = match kind {
+        Kind::Array(element, length) => (element.as_ref(), format!("[{length}]")),
+        Kind::Sequence(element) => (element.as_ref(), "[]".to_owned()),
+        other => (other, String::new()),
+    };
+    match element {
+        Kind::Primitive(primitive) => leaves.push((path.to_owned(), format!("{}{suffix}", primitive.ros()))),
+        Kind::Structure { package, name } => {
+            let nested = packages.get(package).and_then(|p| p.messages.iter().find(|m| &m.name == name));
+            for field in nested.into_iter().flat_map(|m| &m.fields) {
+                flatten(packages, &format!("{path}{suffix}.{}", field.name), &field.kind, leaves);
+            }
+        }
+        // The interface language has no arrays of arrays.
+        Kind::String | Kind::Array(..) | Kind::Sequence(_) => {
+            leaves.push((path.to_owned(), format!("string{suffix}")));
+        }
+    }
 }
 
 fn variant(structure: &Structure) -> String {

@@ -69,6 +69,23 @@ impl Primitive {
         })
     }
 
+    /// The interface language's name.
+    pub fn ros(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::U8 => "uint8",
+            Self::I8 => "int8",
+            Self::U16 => "uint16",
+            Self::I16 => "int16",
+            Self::U32 => "uint32",
+            Self::I32 => "int32",
+            Self::U64 => "uint64",
+            Self::I64 => "int64",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+        }
+    }
+
     pub fn rust(self) -> &'static str {
         match self {
             Self::Bool => "bool",

@@ -67,6 +67,22 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, CdrError> {
 /// Decodes bytes with their header. Padding of up to three bytes behind the message is accepted: some DDS
 /// implementations round the payload up to four bytes.
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, CdrError> {
+    let (message, used) = prefix::<M>(bytes)?;
+    let extra = bytes.len().saturating_sub(used);
+    if extra > 3 {
+        return Err(CdrError::TrailingBytes { ty: M::TYPE, extra });
+    }
+    Ok(message)
+}
+
+/// How many of these bytes are the message, its header included. For buffers of a serialiser that tells how much it
+/// might have needed instead of how much it wrote.
+pub fn length<M: Message>(bytes: &[u8]) -> Result<usize, CdrError> {
+    prefix::<M>(bytes).map(|(_, used)| used)
+}
+
+/// The message at the beginning of these bytes, and how many are its own.
+fn prefix<M: Message>(bytes: &[u8]) -> Result<(M, usize), CdrError> {
     let ty = M::TYPE;
     let (Some(header), Some(body)) = (bytes.first_chunk::<HEADER_BYTES>(), bytes.get(HEADER_BYTES..)) else {
         return Err(CdrError::NoHeader { ty, length: bytes.len() });
@@ -79,9 +95,5 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, CdrError> {
             return Err(CdrError::Representation { ty, identifier: u16::from_be_bytes([high, low]) });
         }
     };
-    let extra = body.len().saturating_sub(used);
-    if extra > 3 {
-        return Err(CdrError::TrailingBytes { ty, extra });
-    }
-    Ok(message)
+    Ok((message, HEADER_BYTES + used))
 }

@@ -17,6 +17,8 @@ pub trait Message:
     const TYPE: &'static str;
     /// Text of the interface file.
     const DEFINITION: &'static str;
+    /// Every leaf in the order of the wire: its path (`header.stamp.sec`, `status[].level`) and its type (`float32[4]`).
+    const LAYOUT: &'static [(&'static str, &'static str)];
     /// Puts the message into the enum over all messages.
     fn wrap(self) -> AnyMessage;
     /// The message inside, if it is of this type.

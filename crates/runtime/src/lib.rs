@@ -22,6 +22,9 @@ pub mod r2r;
 #[cfg(all(test, not(feature = "r2r")))]
 mod r2r {
     mod calls;
+    mod environment;
+    mod lane;
+    mod layout;
     mod symbols;
 }
 pub mod rig;

@@ -124,6 +124,8 @@ pub const NO_R2R: &str = "this build has no r2r transport: build with `--feature
 /// Over r2r where that is built in and wanted (`SPIKEWING_TRANSPORT=r2r`, the default of a build with the feature),
 /// else over DDS.
 fn carried(kind: &NodeKind, options: &NodeOptions) -> Result<Finish, crate::node::BuildError> {
+    #[cfg(feature = "r2r")]
+    crate::r2r::environment::prepare();
     let stop = stop_flag()?;
     match priority::take(kind.urgency)? {
         Granted::RealTime => tracing::debug!(node = options.full_name(), "scheduled in real time"),

@@ -8,6 +8,7 @@ mod launch;
 mod policy;
 mod progress;
 mod study;
+mod topics;
 mod train;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Call(call::CallArgs),
     Check(check::CheckArgs),
+    Topics(topics::TopicsArgs),
     Node(NodeArgs),
 }
 
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => args.run(),
         Command::Call(args) => return args.run(),
         Command::Check(args) => return args.run(),
+        Command::Topics(args) => args.run(),
         Command::Node(_) => Ok(()),
     };
     spikewing_runtime::console::close();

@@ -271,10 +271,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::codec::decoder_named;
+    use crate::codec::codec_named;
 
     fn reads_both<M: Message>(request: &M) {
-        let decode = decoder_named(M::TYPE).unwrap();
+        let decode = codec_named(M::TYPE).unwrap().decode;
         let plan = ServicePlan {
             port: "s",
             service: "/s".into(),

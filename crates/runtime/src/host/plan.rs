@@ -2,7 +2,7 @@
 
 use crate::{
     NodeOptions,
-    codec::{self, Decoder},
+    codec::{self, Codec, Decoder},
     port::{Interface, Qos, Timer},
 };
 
@@ -28,6 +28,12 @@ pub struct TopicPlan {
     pub qos: Qos,
     /// How samples are read.
     pub decode: Decoder,
+    /// Every leaf of the message: path and type.
+    #[cfg_attr(not(feature = "r2r"), allow(dead_code, reason = "other transports carry our own definitions"))]
+    pub layout: &'static [(&'static str, &'static str)],
+    /// Text of the interface file.
+    #[cfg_attr(not(feature = "r2r"), allow(dead_code, reason = "as above"))]
+    pub definition: &'static str,
 }
 
 /// A service end.
@@ -69,10 +75,10 @@ impl Plan {
         let topics = |ends: &[crate::port::TopicEnd]| {
             ends.iter()
                 .map(|end| {
-                    let decode = codec::decoder_of(end.message)
+                    let codec = codec::codec_of(end.message)
                         .ok_or(HostError::Type { port: end.name, ros_type: end.ros_type })?;
-                    let topic = interface.resolve(options, end.name);
-                    Ok(TopicPlan { port: end.name, topic, ros_type: end.ros_type, qos: end.qos, decode })
+                    let name = interface.resolve(options, end.name);
+                    Ok(topic(end.name, name, end.ros_type, end.qos, codec))
                 })
                 .collect::<Result<Vec<_>, HostError>>()
         };
@@ -107,9 +113,14 @@ impl Plan {
     }
 }
 
-fn builtin(topic: &'static str, ros_type: &'static str, qos: Qos) -> Result<TopicPlan, HostError> {
-    let decode = codec::decoder_named(ros_type).ok_or(HostError::Type { port: topic, ros_type })?;
-    Ok(TopicPlan { port: topic, topic: topic.to_owned(), ros_type, qos, decode })
+fn builtin(name: &'static str, ros_type: &'static str, qos: Qos) -> Result<TopicPlan, HostError> {
+    let codec = codec::codec_named(ros_type).ok_or(HostError::Type { port: name, ros_type })?;
+    Ok(topic(name, name.to_owned(), ros_type, qos, codec))
+}
+
+fn topic(port: &'static str, topic: String, ros_type: &'static str, qos: Qos, codec: Codec) -> TopicPlan {
+    let Codec { decode, layout, definition } = codec;
+    TopicPlan { port, topic, ros_type, qos, decode, layout, definition }
 }
 
 fn service(
@@ -118,7 +129,8 @@ fn service(
     options: &NodeOptions,
 ) -> Result<ServicePlan, HostError> {
     let decoder = |part: &str| {
-        codec::decoder_named(&format!("{ros_type}_{part}")).ok_or(HostError::Type { port, ros_type })
+        let codec = codec::codec_named(&format!("{ros_type}_{part}"));
+        codec.map(|c| c.decode).ok_or(HostError::Type { port, ros_type })
     };
     let (decode_request, decode_response) = (decoder("Request")?, decoder("Response")?);
     Ok(ServicePlan {

@@ -23,8 +23,13 @@
 //! node; nothing stops. rcl has no signal handlers here: SIGINT and SIGTERM let the node finish first, as everywhere.
 
 pub(crate) mod calls;
+pub mod environment;
+pub(crate) mod lane;
+pub(crate) mod layout;
 pub(crate) mod symbols;
 
+mod definition;
+mod qos;
 mod service;
 mod typesupport;
 mod wire;
@@ -58,13 +63,27 @@ pub enum R2rError {
         /// rcl's words.
         reason: String,
     },
-    /// A service's installed definition is another one than ours.
-    #[error("{service}: {reason}; build the sourced package and this program from the same interface files")]
+    /// The installed definition of a topic's or service's type is another one than ours.
+    #[error(
+        "{name}: {reason}; its bytes would be read as something else. Build the sourced package and this program from the same interface files"
+    )]
     Definition {
-        /// Absolute name.
-        service: String,
+        /// Absolute name of the topic or service.
+        name: String,
         /// The type, and what differs.
         reason: String,
+    },
+    /// The installed `px4_msgs` belongs to another PX4.
+    #[error(
+        "{name}: {reason}. Wanted is: {wanted} Check out the branch of px4_msgs that is your PX4's release (release/1.16 for PX4 1.16; `main` belongs to PX4's own main), build it, and build this program again"
+    )]
+    Px4Messages {
+        /// Absolute name of the topic.
+        name: String,
+        /// The type, and what differs.
+        reason: String,
+        /// The releases that our definition stands for.
+        wanted: String,
     },
     /// rcl does not take this program's arguments.
     #[error("rcl refuses this program's arguments: {reason}")]
@@ -96,6 +115,7 @@ pub fn run(kind: &NodeKind, options: &NodeOptions, stop: &AtomicBool) -> Result<
     tracing::info!(node = options.full_name(), "up inside ROS 2");
     let mut host = Host::new(node, plan, wire, options, &bell);
     let finish = host.run(stop);
+    host.wire_mut().settle(SETTLE);
     std::thread::sleep(SETTLE);
     Ok(finish?)
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::host::plan::ServicePlan;
 
 /// Sends one answer, CDR with its header. Dropping it leaves the caller without one.
-pub struct Reply(Box<dyn FnOnce(Vec<u8>) -> Result<(), String>>);
+pub struct Reply(Box<dyn FnOnce(Vec<u8>) -> Result<(), String> + Send>);
 
 impl Reply {
     /// Answers.
@@ -83,10 +83,10 @@ fn prepare<S: Service>(plan: &ServicePlan) -> Result<Result<(), String>, R2rErro
         return Ok(Err(missing));
     }
     let compare = || {
-        typesupport::message(S::Request::TYPE)?.agrees(S::Request::TYPE, plan.decode_request)?;
-        typesupport::message(S::Response::TYPE)?.agrees(S::Response::TYPE, plan.decode_response)
+        typesupport::agrees::<S::Request>()?;
+        typesupport::agrees::<S::Response>()
     };
-    compare().map_err(|reason| R2rError::Definition { service: plan.service.clone(), reason })?;
+    compare().map_err(|reason| R2rError::Definition { name: plan.service.clone(), reason })?;
     Ok(Ok(()))
 }
 

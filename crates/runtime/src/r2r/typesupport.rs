@@ -20,10 +20,13 @@ use r2r_rcl::{
     rcutils_reset_error, rcutils_uint8_array_fini, rcutils_uint8_array_init, rmw_deserialize, rmw_serialize,
     rosidl_message_type_support_t, rosidl_service_type_support_t,
 };
-use spikewing_msgs::{Message, Service};
+use spikewing_msgs::{Message, Service, cdr};
 
-use super::symbols::{split, symbol};
-use crate::{codec::Decoder, local::panic_message};
+use super::{
+    layout,
+    symbols::{split, symbol},
+};
+use crate::local::panic_message;
 
 /// A C structure of rosidl, seen from outside.
 #[repr(C)]
@@ -111,7 +114,8 @@ fn last_error(code: i32) -> String {
 }
 
 impl MessageSupport {
-    /// CDR of a C structure.
+    /// CDR of a C structure, in a buffer that may be longer: Fast DDS tells the length it reckoned with beforehand, not
+    /// the one it needed.
     fn serialize(&self, native: *const Native) -> Result<Vec<u8>, String> {
         // SAFETY: the structure is of this support's type, and the buffer is initialised, used and freed here alone.
         unsafe {
@@ -172,19 +176,14 @@ impl MessageSupport {
         self.with(|native| self.deserialize(bytes, native))
     }
 
-    /// Compares the installed definition with ours, by a message with its default values.
-    ///
-    /// # Errors
-    /// When one side cannot read what the other writes.
-    pub fn agrees(&self, ros_type: &str, decode: Decoder) -> Result<(), String> {
-        let differs = |reason: String| {
-            format!("{ros_type}: the installed definition is not the one of this program: {reason}")
-        };
-        let theirs = self.with(|native| self.serialize(native)).map_err(differs)?;
-        let message = decode(&theirs).map_err(|e| differs(e.to_string()))?;
-        let ours = message.encode().map_err(|e| differs(e.to_string()))?;
-        self.accepts(&ours).map_err(differs)
-    }
+}
+
+/// Compares the installed definition of a message with ours.
+///
+/// # Errors
+/// When the type isn't installed, or the first difference.
+pub fn agrees<M: Message>() -> Result<(), String> {
+    layout::compare(&layout::installed(M::TYPE)?, M::LAYOUT).map_err(|e| format!("{}: {e}", M::TYPE))
 }
 
 /// A message of type `M`, encoded. The error is why the rmw could not encode what arrived.
@@ -234,7 +233,13 @@ impl<M: Message> WrappedTypesupport for Sample<M> {
 
     fn from_native(native: &Native) -> Self {
         // rcl's thread calls this; a panic there would make the node deaf.
-        let cdr = catch_unwind(AssertUnwindSafe(|| found::<M>().serialize(native)))
+        let encode = || {
+            let mut bytes = found::<M>().serialize(native)?;
+            let length = cdr::length::<M>(&bytes).map_err(|e| e.to_string())?;
+            bytes.truncate(length);
+            Ok(bytes)
+        };
+        let cdr = catch_unwind(AssertUnwindSafe(encode))
             .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
         Self { cdr, message: PhantomData }
     }

@@ -19,6 +19,9 @@ use spikewing_msgs::{AnyMessage, cdr::CdrError};
 use super::{
     R2rError,
     calls::Calls,
+    definition,
+    lane::Lane,
+    qos::Watch,
     service::{self, Reply, ServerEnd},
 };
 use crate::{
@@ -27,12 +30,16 @@ use crate::{
         Wire,
         doorbell::{Button, Doorbell},
         inbox::{Inbox, Item},
-        plan::{Plan, ServicePlan},
+        plan::{Plan, ServicePlan, TopicPlan},
+        throttle::Throttle,
     },
     local::panic_message,
     node::CallId,
     port::{Durability, Qos, Reliability},
 };
+
+/// Answers among the keys of a lane, of which the others are outputs.
+const ANSWERS: usize = usize::MAX;
 
 /// How long rcl waits for samples before it looks whether to stop, and whether servers have appeared.
 const SPIN: Duration = Duration::from_millis(10);
@@ -41,14 +48,43 @@ type Samples = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
 
 /// A node's topics and services inside rcl.
 pub struct R2rWire {
-    inputs: Vec<Samples>,
-    outputs: Vec<PublisherUntyped>,
+    inputs: Vec<(usize, Samples)>,
+    outputs: Vec<Output>,
+    /// Writes what may be lost.
+    prompt: Lane,
+    /// Writes what waits for readers: reliable samples and answers.
+    patient: Lane,
+    slow: Throttle,
     servers: Vec<(String, Option<ServerEnd>)>,
     clients: Vec<(String, Calls)>,
     /// Answers that were found by other means than [`Wire::collect`].
     answered: Vec<(usize, CallId, Vec<u8>)>,
     waker: Waker,
     rcl: Rcl,
+}
+
+/// A publisher that another thread writes with.
+struct Published(PublisherUntyped);
+
+// SAFETY: `rcl_publish_serialized_message` may be called from any thread, for different messages even at once; what r2r
+// adds is a counted reference, which it makes with atomic operations.
+unsafe impl Send for Published {}
+// SAFETY: as above.
+unsafe impl Sync for Published {}
+
+impl Published {
+    fn publish(&self, bytes: &[u8]) {
+        if let Err(error) = self.0.publish_raw(bytes) {
+            tracing::debug!("a sample could not be published: {error}");
+        }
+    }
+}
+
+/// A publisher, and how much of it may wait.
+struct Output {
+    publisher: Arc<Published>,
+    qos: Qos,
+    depth: usize,
 }
 
 /// The thread that spins rcl, and how it fares.
@@ -61,25 +97,27 @@ struct Rcl {
 impl R2rWire {
     /// Makes a node and all its ends.
     pub fn new(plan: &Plan, options: &NodeOptions, bell: &Arc<Doorbell>) -> Result<Self, R2rError> {
+        definition::writable(plan)?;
         let context = context()?;
         let namespace = if options.namespace == "/" { "" } else { &options.namespace };
         let mut node = r2r::Node::create(context, &options.name, namespace)
             .map_err(R2rError::ros(&options.full_name()))?;
         // Ends are made by the names that the node gave them. rcl knows the namespace and the remappings too and
         // would apply them a second time: two topics that are swapped would be swapped back.
-        let mut inputs: Vec<Samples> = Vec::new();
-        for end in &plan.inputs {
+        let mut inputs: Vec<(usize, Samples)> = Vec::new();
+        for index in definition::readable(plan)? {
+            let Some(end) = plan.inputs.get(index) else { continue };
             let samples = node
-                .subscribe_raw(end.port, end.ros_type, profile(end.qos))
+                .subscribe_raw(given(end, options), end.ros_type, profile(end.qos))
                 .map_err(R2rError::ros(&end.topic))?;
-            inputs.push(Box::pin(samples));
+            inputs.push((index, Box::pin(samples)));
         }
         let mut outputs = Vec::new();
         for end in &plan.outputs {
             let publisher = node
-                .create_publisher_untyped(end.port, end.ros_type, profile(end.qos))
+                .create_publisher_untyped(given(end, options), end.ros_type, profile(end.qos))
                 .map_err(R2rError::ros(&end.topic))?;
-            outputs.push(publisher);
+            outputs.push(Output { publisher: Arc::new(Published(publisher)), qos: end.qos, depth: end.qos.depth });
         }
         let mut servers = Vec::new();
         for end in &plan.servers {
@@ -96,9 +134,18 @@ impl R2rWire {
             clients,
             answered: Vec::new(),
             waker: Waker::from(Button::new(bell)),
-            rcl: Rcl::spin(node, bell)?,
+            prompt: Lane::start("prompt")?,
+            patient: Lane::start("patient")?,
+            slow: Throttle::default(),
+            rcl: Rcl::spin(node, Watch::new(plan), bell)?,
         })
     }
+}
+
+/// The name under which rcl resolves to the end's topic: as the node wrote it, or the topic itself where the node puts a
+/// port into another namespace (PX4's).
+fn given<'a>(end: &'a TopicPlan, options: &NodeOptions) -> &'a str {
+    if options.resolve(end.port) == end.topic { end.port } else { &end.topic }
 }
 
 /// Starts rcl. r2r panics on arguments that rcl does not take: caught, and without the noise of a panic.
@@ -113,7 +160,7 @@ fn context() -> Result<r2r::Context, R2rError> {
 }
 
 impl Rcl {
-    fn spin(mut node: r2r::Node, bell: &Arc<Doorbell>) -> Result<Self, R2rError> {
+    fn spin(mut node: r2r::Node, mut watch: Watch, bell: &Arc<Doorbell>) -> Result<Self, R2rError> {
         let spinning = Arc::new(AtomicBool::new(true));
         let panicked = Arc::new(Mutex::new(None));
         let (go_on, died, bell) = (Arc::clone(&spinning), Arc::clone(&panicked), Arc::clone(bell));
@@ -121,6 +168,7 @@ impl Rcl {
             let spun = catch_unwind(AssertUnwindSafe(|| {
                 while go_on.load(Ordering::Relaxed) {
                     node.spin_once(SPIN);
+                    watch.look(&node);
                 }
             }));
             if let Err(panic) = spun {
@@ -167,14 +215,22 @@ fn advance(
     });
 }
 
+impl R2rWire {
+    /// Lets the lanes write what waits.
+    pub fn settle(&self, limit: Duration) {
+        self.prompt.settle(limit);
+        self.patient.settle(limit);
+    }
+}
+
 impl Wire for R2rWire {
     type Reply = Reply;
 
     fn collect(&mut self, inbox: &mut Inbox<Reply>) {
         let mut context = Context::from_waker(&self.waker);
-        for (input, samples) in self.inputs.iter_mut().enumerate() {
+        for (input, samples) in &mut self.inputs {
             while let Poll::Ready(Some(bytes)) = samples.as_mut().poll_next(&mut context) {
-                inbox.push(Item::Message { input, bytes });
+                inbox.push(Item::Message { input: *input, bytes });
             }
         }
         for (server, (name, end)) in self.servers.iter_mut().enumerate() {
@@ -194,10 +250,13 @@ impl Wire for R2rWire {
     }
 
     fn publish(&mut self, output: usize, bytes: Vec<u8>) {
-        let Some(publisher) = self.outputs.get(output) else { return };
-        if let Err(error) = publisher.publish_raw(&bytes) {
-            tracing::debug!("a sample could not be published: {error}");
-        }
+        let Some(Output { publisher, qos, depth }) = self.outputs.get(output) else { return };
+        let lane = match qos.reliability {
+            Reliability::BestEffort => &self.prompt,
+            Reliability::Reliable => &self.patient,
+        };
+        let publisher = Arc::clone(publisher);
+        lane.push(output, *depth, move || publisher.publish(&bytes));
     }
 
     fn call(&mut self, client: usize, call: CallId, bytes: Vec<u8>) {
@@ -214,10 +273,12 @@ impl Wire for R2rWire {
     }
 
     fn respond(&mut self, server: usize, reply: Reply, bytes: Vec<u8>) {
-        if let Err(reason) = reply.send(bytes) {
-            let service = self.servers.get(server).map_or("", |(name, _)| name.as_str());
-            tracing::error!(service, "not answered: {reason}");
-        }
+        let service = self.servers.get(server).map(|(name, _)| name.clone()).unwrap_or_default();
+        self.patient.push(ANSWERS, usize::MAX, move || {
+            if let Err(reason) = reply.send(bytes) {
+                tracing::error!(service, "not answered: {reason}");
+            }
+        });
     }
 
     fn decode_request(
@@ -230,6 +291,11 @@ impl Wire for R2rWire {
     }
 
     fn tend(&mut self) -> Option<Duration> {
+        if self.prompt.given_way() + self.patient.given_way() > 0
+            && let Some(total) = self.slow.count()
+        {
+            tracing::warn!(total, "the middleware holds writes up; the oldest samples are dropped");
+        }
         None
     }
 
