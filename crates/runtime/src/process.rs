@@ -125,7 +125,7 @@ pub const NO_R2R: &str = "this build has no r2r transport: build with `--feature
 /// else over DDS.
 fn carried(kind: &NodeKind, options: &NodeOptions) -> Result<Finish, crate::node::BuildError> {
     #[cfg(feature = "r2r")]
-    crate::r2r::environment::prepare();
+    crate::r2r::environment::prepare()?;
     let stop = stop_flag()?;
     match priority::take(kind.urgency)? {
         Granted::RealTime => tracing::debug!(node = options.full_name(), "scheduled in real time"),
