@@ -124,7 +124,13 @@ fn emit_structure(source: &mut String, packages: &Packages, structure: &Structur
     line(source, &format!("impl crate::Message for {name} {{"));
     line(source, &format!("    const TYPE: &'static str = {:?};", structure.ros_type));
     line(source, &format!("    const DEFINITION: &'static str = {:?};", structure.definition));
-    line(source, &format!("    const LAYOUT: &'static [(&'static str, &'static str)] = &{:?};", layout(packages, structure)));
+    line(
+        source,
+        &format!(
+            "    const LAYOUT: &'static [(&'static str, &'static str)] = &{:?};",
+            layout(packages, structure)
+        ),
+    );
     line(source, "    fn wrap(self) -> crate::AnyMessage { crate::AnyMessage::from(self) }");
     line(source, "    fn peel(any: &crate::AnyMessage) -> Option<&Self> {");
     line(

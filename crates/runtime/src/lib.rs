@@ -20,6 +20,7 @@ pub mod process;
 pub mod r2r;
 /// What of it needs no ROS 2 is tested without one.
 #[cfg(all(test, not(feature = "r2r")))]
+#[allow(dead_code, reason = "what is tested alone calls not everything")]
 mod r2r {
     mod calls;
     mod environment;

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use clap::Args;
+use spikewing::registry;
 use spikewing_runtime::{
     NodeOptions,
     port::{Durability, Qos, Reliability},
 };
 
-use crate::{Failure, registry};
+use crate::Failure;
 
 /// List every topic and service, with type and quality of service
 #[derive(Debug, Args)]
@@ -43,12 +44,7 @@ fn collect() -> Result<(Topics, Services), Failure> {
     let (mut topics, mut services) = (Topics::new(), Services::new());
     for kind in registry::NODES {
         let options = NodeOptions::of(kind);
-        let context = spikewing_runtime::Context {
-            parameters: &options.parameters,
-            name: &options.name,
-            namespace: &options.namespace,
-        };
-        let interface = (kind.build)(&context)?.interface();
+        let interface = (kind.build)(&options.context())?.interface();
         for (ends, publishes) in [(&interface.outputs, true), (&interface.inputs, false)] {
             for end in ends {
                 let topic = topics.entry((shown(end.name, kind.name), end.ros_type)).or_default();
@@ -130,26 +126,21 @@ for (`policy/update`), a volatile publisher is not heard. Nodes warn of a publis
 
 fn page(topics: &Topics, services: &Services) -> String {
     let mut text = HEAD.to_owned();
-    text.push_str("| topic | type | published by | offered | heard by | asked for |\n|---|---|---|---|---|---|\n");
+    text.push_str(
+        "| topic | type | published by | offered | heard by | asked for |\n|---|---|---|---|---|---|\n",
+    );
     for ((name, ros_type), ends) in topics {
         let (publishers, offered) = side(&ends.publishers);
         let (subscribers, asked) = side(&ends.subscribers);
-        let _ = writeln!(
-            text,
-            "| `{name}` | {ros_type} | {publishers} | {offered} | {subscribers} | {asked} |"
-        );
+        let _ =
+            writeln!(text, "| `{name}` | {ros_type} | {publishers} | {offered} | {subscribers} | {asked} |");
     }
     text.push_str(
         "\nEvery node also publishes `/rosout` (reliable, transient local, 100) and `/parameter_events` (reliable, volatile, 100), and \
          with `use_sim_time` listens to `/clock` (best effort, volatile, 1).\n\n| service | type | offered by | called by |\n|---|---|---|---|\n",
     );
     for ((name, ros_type), (servers, clients)) in services {
-        let _ = writeln!(
-            text,
-            "| `{name}` | {ros_type} | {} | {} |",
-            servers.join(", "),
-            clients.join(", ")
-        );
+        let _ = writeln!(text, "| `{name}` | {ros_type} | {} | {} |", servers.join(", "), clients.join(", "));
     }
     text.push_str("\nEvery node offers the six parameter services of ROS 2 under its own name.\n");
     text

@@ -92,17 +92,23 @@ fn the_page_of_topics_is_what_the_nodes_declare() {
     if std::env::var_os("SPIKEWING_UPDATE_READMES").is_some() {
         fs::write(&path, made).unwrap();
     } else {
-        assert_eq!(fs::read_to_string(&path).unwrap(), made, "`spikewing topics --markdown >msgs/TOPICS.md` makes it anew");
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            made,
+            "`spikewing topics --markdown >msgs/TOPICS.md` makes it anew"
+        );
     }
 }
 
 /// r2r compiles in what its filter names, and a topic of another package could not be made.
 #[test]
 fn the_filter_of_message_packages_has_every_topic() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cargo/config.toml")).unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cargo/config.toml")).unwrap();
     let filter = text.split("IDL_PACKAGE_FILTER = \"").nth(1).unwrap().split('"').next().unwrap();
     let packages: Vec<&str> = filter.split(';').collect();
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../msgs/TOPICS.md")).unwrap();
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../msgs/TOPICS.md")).unwrap();
     let mut types: Vec<&str> = page.split('|').map(str::trim).filter(|cell| cell.contains("/msg/")).collect();
     types.extend(["rcl_interfaces/msg/Log", "rosgraph_msgs/msg/Clock"]);
     for ros_type in types {

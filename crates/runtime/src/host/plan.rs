@@ -29,7 +29,10 @@ pub struct TopicPlan {
     /// How samples are read.
     pub decode: Decoder,
     /// Every leaf of the message: path and type.
-    #[cfg_attr(not(feature = "r2r"), allow(dead_code, reason = "other transports carry our own definitions"))]
+    #[cfg_attr(
+        not(feature = "r2r"),
+        allow(dead_code, reason = "other transports carry our own definitions")
+    )]
     pub layout: &'static [(&'static str, &'static str)],
     /// Text of the interface file.
     #[cfg_attr(not(feature = "r2r"), allow(dead_code, reason = "as above"))]

@@ -37,14 +37,19 @@ pub fn writable(plan: &Plan) -> Result<(), R2rError> {
 }
 
 fn agrees(end: &TopicPlan) -> Result<(), String> {
-    layout::compare(&layout::installed(end.ros_type)?, end.layout).map_err(|e| format!("{}: {e}", end.ros_type))
+    layout::compare(&layout::installed(end.ros_type)?, end.layout)
+        .map_err(|e| format!("{}: {e}", end.ros_type))
 }
 
 fn refused(end: &TopicPlan, reason: &str) -> R2rError {
     let (name, reason) = (end.topic.clone(), reason.to_owned());
     if end.ros_type.starts_with(PX4) {
         let wanted = end.definition.lines().next().unwrap_or_default();
-        return R2rError::Px4Messages { name, reason, wanted: wanted.trim_start_matches(['#', ' ']).to_owned() };
+        return R2rError::Px4Messages {
+            name,
+            reason,
+            wanted: wanted.trim_start_matches(['#', ' ']).to_owned(),
+        };
     }
     R2rError::Definition { name, reason }
 }

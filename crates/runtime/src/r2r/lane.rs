@@ -72,7 +72,9 @@ impl Lane {
         let end = Instant::now() + limit;
         let mut queue = self.0.lock();
         while queue.writing || !queue.waiting.is_empty() {
-            let Some(left) = end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else { return };
+            let Some(left) = end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else {
+                return;
+            };
             queue = self.0.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

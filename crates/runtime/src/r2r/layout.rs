@@ -19,8 +19,7 @@ pub type Leaf<'a> = (&'a str, &'a str);
 /// When its package isn't in the ROS 2 that is sourced, or is older than type descriptions are (before Iron).
 pub fn installed(ros_type: &str) -> Result<Vec<(String, String)>, String> {
     let (package, part, name) = split(ros_type)?;
-    let getter =
-        symbol(package, "generator_c", &format!("{package}__{part}__{name}__get_type_description"))?;
+    let getter = symbol(package, "generator_c", &format!("{package}__{part}__{name}__get_type_description"))?;
     // SAFETY: rosidl generates this function for every message under this name; it ignores its argument and gives
     // static data, valid as long as the library is loaded, which is for ever.
     let description = unsafe {
@@ -43,7 +42,9 @@ pub fn compare(installed: &[(String, String)], ours: &[Leaf<'_>]) -> Result<(), 
         match (installed.get(index), ours.get(index)) {
             (Some((path, kind)), Some((our_path, our_kind))) if path == our_path && kind == our_kind => {}
             (Some((path, kind)), Some((our_path, our_kind))) => {
-                return Err(format!("`{kind} {path}` is installed where `{our_kind} {our_path}` is expected"));
+                return Err(format!(
+                    "`{kind} {path}` is installed where `{our_kind} {our_path}` is expected"
+                ));
             }
             (Some((path, kind)), None) => {
                 return Err(format!("`{kind} {path}` is installed and not expected"));
@@ -72,7 +73,8 @@ fn flatten(
         let path = format!("{prefix}{}", field.name.read());
         let (element, suffix) = shape(&field.kind);
         if element != NESTED {
-            let kind = word(element).ok_or_else(|| format!("{path}: a type that we do not know ({element})"))?;
+            let kind =
+                word(element).ok_or_else(|| format!("{path}: a type that we do not know ({element})"))?;
             leaves.push((path, format!("{kind}{suffix}")));
             continue;
         }
@@ -196,7 +198,8 @@ mod tests {
         };
         let ours = [("timestamp", "uint64"), ("arming_state", "uint8")];
         assert_eq!(compare(&installed(&ours), &ours), Ok(()));
-        let moved = installed(&[("timestamp", "uint64"), ("armed_time", "uint64"), ("arming_state", "uint8")]);
+        let moved =
+            installed(&[("timestamp", "uint64"), ("armed_time", "uint64"), ("arming_state", "uint8")]);
         let error = compare(&moved, &ours).unwrap_err();
         assert!(error.contains("uint64 armed_time") && error.contains("uint8 arming_state"), "{error}");
         let longer = installed(&[ours[0], ours[1], ("extra", "bool")]);

@@ -5,15 +5,20 @@
 //! encoder did not make is never sent, and what arrives is decoded as strictly as over DDS. Remappings and the
 //! namespace are rcl's own business: it reads the same arguments.
 //!
-//! **Types.** r2r needs the types of *topics* compiled in, so the build must see them (`IDL_PACKAGE_FILTER` with
-//! `spikewing_msgs`, `px4_msgs` and what they depend on). Types of *services* are found at start in the libraries of the
-//! sourced ROS 2, and their definitions compared with ours: a node does not start beside a package that would
-//! have its answers read as something else. A service whose package isn't installed is not offered, and calling it fails.
+//! **Types.** r2r needs the types of *topics* compiled in, so the build must see them (`.cargo/config.toml` names their
+//! packages). Types of *services* are found at start in the libraries of the sourced ROS 2. The installed definition of
+//! every type is compared with ours, leaf by leaf: a node does not start beside a package by which its bytes would be read as
+//! something else. Where it listens for several releases of PX4, those that are not installed are left out. A service whose
+//! package isn't installed is not offered, and calling it fails.
 //!
 //! **Threads.** As in [`crate::dds`], the caller's thread alone touches the node and sleeps on one bell. A second thread
 //! spins rcl and moves what arrives into r2r's channels; those hold ten samples and drop the newest, so the bell is rung
 //! for each and the channels are emptied at once into queues in which the newest wins. A service takes up to ten requests
-//! between two looks of the node, more go unanswered.
+//! between two looks of the node, more go unanswered. Two more threads write: one what may be lost, one what waits for
+//! readers, so that the node's thread never waits inside a middleware. Only requests of the node's own are sent from it.
+//!
+//! **Fast DDS** is told to use UDP alone, to announce itself and to beat often, unless the user has configured it: see
+//! [`environment`].
 //!
 //! **Calls.** A request waits until its server is there and fails after 2 s in all, like over DDS. r2r remembers a request
 //! that was never answered, some hundred bytes, until the node ends.

@@ -175,7 +175,6 @@ impl MessageSupport {
     pub fn accepts(&self, bytes: &[u8]) -> Result<(), String> {
         self.with(|native| self.deserialize(bytes, native))
     }
-
 }
 
 /// Compares the installed definition of a message with ours.
@@ -239,8 +238,8 @@ impl<M: Message> WrappedTypesupport for Sample<M> {
             bytes.truncate(length);
             Ok(bytes)
         };
-        let cdr = catch_unwind(AssertUnwindSafe(encode))
-            .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
+        let cdr =
+            catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
         Self { cdr, message: PhantomData }
     }
 

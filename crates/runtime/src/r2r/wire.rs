@@ -117,7 +117,11 @@ impl R2rWire {
             let publisher = node
                 .create_publisher_untyped(given(end, options), end.ros_type, profile(end.qos))
                 .map_err(R2rError::ros(&end.topic))?;
-            outputs.push(Output { publisher: Arc::new(Published(publisher)), qos: end.qos, depth: end.qos.depth });
+            outputs.push(Output {
+                publisher: Arc::new(Published(publisher)),
+                qos: end.qos,
+                depth: end.qos.depth,
+            });
         }
         let mut servers = Vec::new();
         for end in &plan.servers {
