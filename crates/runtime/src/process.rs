@@ -96,6 +96,12 @@ pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    // Before the log and its thread are there.
+    #[cfg(feature = "r2r")]
+    if let Err(error) = crate::r2r::environment::prepare() {
+        eprintln!("{}: the middleware's profiles: {}", kind.name, chain(&error));
+        return ExitCode::FAILURE;
+    }
     start_log(options.log_level.as_deref());
     for remark in &options.remarks {
         tracing::warn!(node = options.full_name(), "{remark}");
@@ -124,8 +130,6 @@ pub const NO_R2R: &str = "this build has no r2r transport: build with `--feature
 /// Over r2r where that is built in and wanted (`SPIKEWING_TRANSPORT=r2r`, the default of a build with the feature),
 /// else over DDS.
 fn carried(kind: &NodeKind, options: &NodeOptions) -> Result<Finish, crate::node::BuildError> {
-    #[cfg(feature = "r2r")]
-    crate::r2r::environment::prepare()?;
     let stop = stop_flag()?;
     match priority::take(kind.urgency)? {
         Granted::RealTime => tracing::debug!(node = options.full_name(), "scheduled in real time"),
