@@ -358,11 +358,17 @@ impl Bridge {
         }
     }
 
-    fn reset(&mut self, pose: &geometry_msgs::Pose, out: &mut Outbox) -> sw::ResetVehicle_Response {
+    fn reset(
+        &mut self,
+        now: Time,
+        pose: &geometry_msgs::Pose,
+        out: &mut Outbox,
+    ) -> sw::ResetVehicle_Response {
         let (p, q) = (&pose.position, &pose.orientation);
         if ![p.x, p.y, p.z, q.x, q.y, q.z, q.w].iter().all(|v| v.is_finite()) {
             return sw::ResetVehicle_Response { success: false, message: "the pose is not finite".into() };
         }
+        self.origin.vehicle_is_put(now);
         out.call(
             &SET_POSE,
             ros_gz_interfaces::SetEntityPose_Request {
@@ -452,9 +458,9 @@ impl Node for Bridge {
         }
     }
 
-    fn on_request(&mut self, _now: Time, request: &Request<'_>, out: &mut Outbox) -> Option<AnyMessage> {
+    fn on_request(&mut self, now: Time, request: &Request<'_>, out: &mut Outbox) -> Option<AnyMessage> {
         let request = request.on(&RESET)?;
-        Some(self.reset(&request.pose, out).into())
+        Some(self.reset(now, &request.pose, out).into())
     }
 
     fn on_response(&mut self, _now: Time, response: &Response<'_>, _out: &mut Outbox) {

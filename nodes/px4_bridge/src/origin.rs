@@ -9,6 +9,9 @@ use spikewing_runtime::{Span, Time};
 /// A jump is measured against a prediction from the sample before, which must not be older than this.
 const BRIDGED: Span = Span::from_millis(200);
 
+/// So long after a simulator was asked to move the vehicle a jump is the vehicle's own.
+const PUT: Span = Span::from_millis(1000);
+
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Time,
@@ -23,6 +26,8 @@ struct Sample {
 pub struct Origin {
     last: Option<Sample>,
     shift: Vector3<f64>,
+    /// When a simulator was last asked to move the vehicle.
+    put: Option<Time>,
 }
 
 /// Whether the vehicle may fly.
@@ -35,6 +40,11 @@ pub enum Footing {
 }
 
 impl Origin {
+    /// A simulator was asked to put the vehicle somewhere.
+    pub fn vehicle_is_put(&mut self, now: Time) {
+        self.put = Some(now);
+    }
+
     /// PX4's position in our frame, both NED, and the length of the jump that was taken out, if there was one.
     pub fn place(
         &mut self,
@@ -45,7 +55,7 @@ impl Origin {
         footing: Footing,
     ) -> (Vector3<f64>, Option<f64>) {
         let mut jumped = None;
-        if footing == Footing::Disarmed {
+        if footing == Footing::Disarmed || self.put.is_some_and(|put| at - put <= PUT) {
             self.shift = Vector3::zeros();
         } else if let Some(last) = self.last
             && last.counter != counter
@@ -82,5 +92,20 @@ mod tests {
         let (place, length) = origin.place(at(40), 3, jumped, Vector3::x(), Footing::Armed);
         assert!((place.y, length) == (0.0, None));
         assert_eq!(origin.place(at(50), 3, jumped, still, Footing::Disarmed), (jumped, None));
+    }
+
+    #[test]
+    fn where_a_simulator_puts_the_vehicle_it_is() {
+        let mut origin = Origin::default();
+        let at = |ms| Time::ZERO + Span::from_millis(ms);
+        let (still, up) = (Vector3::zeros(), Vector3::new(0.0, 0.0, -1.0));
+        origin.place(at(0), 1, up, still, Footing::Armed);
+        origin.vehicle_is_put(at(5));
+        let there = Vector3::new(0.4, -0.3, -1.2);
+        assert_eq!(origin.place(at(10), 2, there, still, Footing::Armed), (there, None));
+        // A jump later is the estimate's again.
+        assert!(origin.place(at(1500), 2, there, still, Footing::Armed).1.is_none());
+        let (place, jumped) = origin.place(at(1510), 3, up, still, Footing::Armed);
+        assert!((place - there).norm() < 1e-9 && jumped.is_some());
     }
 }
