@@ -22,7 +22,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use spikewing_msgs::{Message, nav_msgs::Odometry, spikewing_msgs as sw};
 use spikewing_runtime::{
     Doorbell, Jobs, NodeOptions, Outbox, Received, Time,
-    codec::decoder_named,
+    codec::codec_named,
     node::{Effect, Urgency},
     parameter::Value,
     priority,
@@ -138,7 +138,7 @@ fn fly(
         priority::take(jobs)?;
     }
     let mut jobs = Jobs::new(&bell);
-    let decode = decoder_named("spikewing_msgs/msg/PolicyUpdate").ok_or("no decoder")?;
+    let decode = codec_named("spikewing_msgs/msg/PolicyUpdate").ok_or("no decoder")?.decode;
     let updates = match until {
         Until::Swaps(_) => Some(updates(rate_hz as f64, key.clone())),
         Until::Ticks(_) => None,

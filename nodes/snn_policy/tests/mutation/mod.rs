@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use spikewing_msgs::{Message, spikewing_msgs::PolicyUpdate};
-use spikewing_runtime::{Time, codec::decoder_named};
+use spikewing_runtime::{Time, codec::codec_named};
 use spikewing_snn::{
     Network, Shape,
     policy::{Announcement, Metadata, Policy, SecretKey, sha256, sha256_of_hex},
@@ -112,7 +112,7 @@ impl Victim {
             _ => {
                 let mut bytes = update.wrap().encode().ok()?;
                 spoil(&mut bytes, rng);
-                let decode = decoder_named("spikewing_msgs/msg/PolicyUpdate")?;
+                let decode = codec_named("spikewing_msgs/msg/PolicyUpdate")?.decode;
                 let message = decode(&bytes).ok()?;
                 let decoded = PolicyUpdate::peel(&message)?.clone();
                 // Fields that say nothing about who may fly what are not protected.
