@@ -14,7 +14,7 @@ use crate::{
     dual::{Dual, WIDTH, vectorized},
     equations::{self, Body, Held},
     lanes::array,
-    model::{self, MODEL, Model},
+    model::{DRAG, Form, MODEL, Model, PLAIN},
     reward::{ActionScale, OrientationTerm},
     vehicle::ROTORS,
 };
@@ -67,14 +67,19 @@ impl Jacobian {
 #[derive(Clone, Debug)]
 pub struct Plant {
     model: Model<Dual>,
-    has_drag: bool,
+    form: Form,
+    vehicle: Vehicle,
 }
 
 impl Plant {
     /// Of a vehicle.
     pub fn new(vehicle: &Vehicle) -> Self {
         let numbers: [f64; MODEL] = Model::of(vehicle).numbers();
-        Self { model: Model::from_fn(|i| Dual::constant(numbers[i])), has_drag: model::has_drag(vehicle) }
+        Self {
+            model: Model::from_fn(|i| Dual::constant(numbers[i])),
+            form: Form::of(vehicle),
+            vehicle: vehicle.clone(),
+        }
     }
 
     /// [`crate::step`], and its Jacobian. The state is that of [`crate::step`] to the last bit.
@@ -85,6 +90,9 @@ impl Plant {
         disturbance: &Disturbance,
         dt_s: f64,
     ) -> (State, Jacobian) {
+        if self.form == Form::General {
+            return self.differences(state, action, disturbance, dt_s);
+        }
         let columns = state.to_columns();
         let next = vectorized(
             #[inline(always)]
@@ -92,6 +100,37 @@ impl Plant {
         )
         .columns();
         (State::from_columns(&next.map(|d| d.value)), Jacobian { rows: next.map(|d| d.slope) })
+    }
+
+    /// The general form's Jacobian by central differences of [`crate::step`]: its dual numbers would be a tenth of this crate's
+    /// code, for vehicles that few have. Error below 1e-6 of a slope.
+    fn differences(
+        &self,
+        state: &State,
+        action: &[f64; ROTORS],
+        disturbance: &Disturbance,
+        dt_s: f64,
+    ) -> (State, Jacobian) {
+        let (columns, [low, high]) = (state.to_columns(), self.vehicle.rotor_range);
+        let mut rows = [[0.0; WIDTH]; STATE];
+        for variable in 0..VARIABLES {
+            // Rotor states may be thousands of revolutions per minute; everything else is of the order of 1.
+            let width = if (STATE - 7..STATE - 3).contains(&variable) { 1e-5 * (high - low) } else { 1e-5 };
+            let at = |sign: f64| {
+                let (mut columns, mut action) = (columns, *action);
+                match variable.checked_sub(STATE - 3) {
+                    Some(motor) => action[motor] += sign * width,
+                    None => columns[3 + variable] += sign * width,
+                }
+                crate::step(&self.vehicle, &State::from_columns(&columns), &action, disturbance, dt_s)
+                    .to_columns()
+            };
+            let (ahead, behind) = (at(1.0), at(-1.0));
+            for (row, (a, b)) in rows.iter_mut().zip(ahead.iter().zip(behind)) {
+                row[variable] = ((a - b) / (2.0 * width)) as f32;
+            }
+        }
+        (crate::step(&self.vehicle, state, action, disturbance, dt_s), Jacobian { rows })
     }
 
     #[inline(always)]
@@ -109,18 +148,23 @@ impl Plant {
         let action = array!(|i| Dual::variable(action[i], STATE - 3 + i));
         let force: [f64; 3] = disturbance.force_n.into();
         let torque: [f64; 3] = disturbance.torque_n_m.into();
-        let held = Held::of(
-            &self.model,
-            action,
-            array!(|i| Dual::constant(force[i])),
-            array!(|i| Dual::constant(torque[i])),
-        );
+        let (force, torque) = (array!(|i| Dual::constant(force[i])), array!(|i| Dual::constant(torque[i])));
+        let held = Held::of(&self.model, action, force, torque);
         let mut carried = [Dual::constant(0.0); equations::CARRIED];
-        if self.has_drag {
-            equations::step::<Dual, true>(&self.model, &body, &mut carried, &held, dt_s)
-        } else {
-            equations::step::<Dual, false>(&self.model, &body, &mut carried, &held, dt_s)
+        let parts = self.vehicle.parts_of_step(dt_s);
+        let part_s = dt_s / f64::from(parts);
+        let mut next = body;
+        for _ in 0..parts {
+            next = match self.form {
+                Form::Plain => {
+                    equations::step::<Dual, PLAIN>(&self.model, &next, &mut carried, &held, part_s)
+                }
+                Form::Drag | Form::General => {
+                    equations::step::<Dual, DRAG>(&self.model, &next, &mut carried, &held, part_s)
+                }
+            };
         }
+        next
     }
 }
 

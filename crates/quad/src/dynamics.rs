@@ -8,7 +8,7 @@ use nalgebra::Vector3;
 
 use crate::{
     equations::{self, Body, Held},
-    model::{self, Model},
+    model::{DRAG, Form, GENERAL, Model, PLAIN},
     state::State,
     vehicle::{ROTORS, Vehicle},
 };
@@ -23,7 +23,8 @@ pub struct Disturbance {
 }
 
 /// One step of `dt_s` with the command held: RK4, then the quaternion is normalised and the rotors are clamped to
-/// their range. Actions beyond [−1, 1] are clamped.
+/// their range. Actions beyond [−1, 1] are clamped. Where the motors' lag is shorter than the step, it is made in parts
+/// ([`Vehicle::parts_of_step`]).
 pub fn step(
     vehicle: &Vehicle,
     state: &State,
@@ -32,13 +33,21 @@ pub fn step(
     dt_s: f64,
 ) -> State {
     let model = Model::of(vehicle);
-    let held = Held::of(&model, *action, disturbance.force_n.into(), disturbance.torque_n_m.into());
-    let body = Body::from(state);
-    let mut carried = [0.0; equations::CARRIED];
-    let next = if model::has_drag(vehicle) {
-        equations::step::<f64, true>(&model, &body, &mut carried, &held, dt_s)
-    } else {
-        equations::step::<f64, false>(&model, &body, &mut carried, &held, dt_s)
+    let (force, torque) = (disturbance.force_n.into(), disturbance.torque_n_m.into());
+    let form = Form::of(vehicle);
+    let held = match form {
+        Form::General => Held::general(&model, *action, force, torque),
+        Form::Plain | Form::Drag => Held::of(&model, *action, force, torque),
     };
-    State::from_columns(&next.columns())
+    let parts = vehicle.parts_of_step(dt_s);
+    let part_s = dt_s / f64::from(parts);
+    let (mut body, mut carried) = (Body::from(state), [0.0; equations::CARRIED]);
+    for _ in 0..parts {
+        body = match form {
+            Form::Plain => equations::step::<f64, PLAIN>(&model, &body, &mut carried, &held, part_s),
+            Form::Drag => equations::step::<f64, DRAG>(&model, &body, &mut carried, &held, part_s),
+            Form::General => equations::step::<f64, GENERAL>(&model, &body, &mut carried, &held, part_s),
+        };
+    }
+    State::from_columns(&body.columns())
 }

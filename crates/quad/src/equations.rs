@@ -6,6 +6,12 @@
 //! - ω̇ = J⁻¹ (τ − ω × J ω) + J⁻¹ τ_ext,  τ = Σ (y f, −x f, s k f) − d ∘ ω
 //! - ṙ = (u − r) / (u ≥ r ? rising : falling)
 //!
+//! In the general form a rotor pushes along its axis a, f a with torque (p × a + s k a) f, J is a full matrix, rotor drag adds
+//! −k_r r (v − a (a·v)) at p to the force, v being the body's velocity in its own axes, and a motor without lag is where its
+//! command is from the start of the step. Vehicles of more than four rotors come as four motors ([`Vehicle::motors`]).
+//!
+//! [`Vehicle::motors`]: crate::Vehicle::motors
+//!
 //! Where precision is single, ω̇ = Σ (J⁻¹ arm) f − J⁻¹ (J_z − J_y, J_x − J_z, J_y − J_x) ∘ (ω_y ω_z, ω_z ω_x, ω_x ω_y)
 //! with the constants multiplied out beforehand: at hundreds of rad/s the rounding of J and J⁻¹ by themselves is what
 //! single precision suffers from most.
@@ -15,7 +21,7 @@
 
 use crate::{
     lanes::{Real, array, zip},
-    model::Model,
+    model::{DRAG, GENERAL, Model, PLAIN},
     state::State,
     vehicle::ROTORS,
 };
@@ -122,12 +128,19 @@ impl<R: Real> Held<R> {
             angular_acceleration: zip!(model.inertia_inverse, torque, |a, b| a * b),
         }
     }
+
+    /// The same for the general form: where the inertia is a full matrix.
+    #[inline(always)]
+    pub fn general(model: &Model<R>, action: [R; ROTORS], force: [R; 3], torque: [R; 3]) -> Self {
+        let angular_acceleration = symmetric(model.inertia_inverse, model.inverse_off_diagonal, torque);
+        Self { angular_acceleration, ..Self::of(model, action, force, torque) }
+    }
 }
 
-/// One step of `dt_s` (in every lane). `DRAG` says whether any drag constant differs from zero; `carried` is what
-/// rounding cut off body rates and rotors so far, and changes nothing in double precision.
+/// One step of `dt_s` (in every lane). `FORM` says how much of the physics is computed; `carried` is what rounding cut off
+/// body rates and rotors so far, and changes nothing in double precision.
 #[inline(always)]
-pub fn step<R: Real, const DRAG: bool>(
+pub fn step<R: Real, const FORM: u8>(
     model: &Model<R>,
     state: &Body<R>,
     carried: &mut [R; CARRIED],
@@ -135,11 +148,18 @@ pub fn step<R: Real, const DRAG: bool>(
     dt_s: f64,
 ) -> Body<R> {
     let alike = model.gravity;
+    let followed;
+    let state = if FORM == GENERAL {
+        followed = Body { rotors: at_once(model, state.rotors, held.command), ..*state };
+        &followed
+    } else {
+        state
+    };
     let half = alike.like(dt_s / 2.0);
-    let k1 = slope::<R, DRAG>(model, state, held);
-    let k2 = slope::<R, DRAG>(model, &state.along(&k1, half), held);
-    let k3 = slope::<R, DRAG>(model, &state.along(&k2, half), held);
-    let k4 = slope::<R, DRAG>(model, &state.along(&k3, alike.like(dt_s)), held);
+    let k1 = slope::<R, FORM>(model, state, held);
+    let k2 = slope::<R, FORM>(model, &state.along(&k1, half), held);
+    let k3 = slope::<R, FORM>(model, &state.along(&k2, half), held);
+    let k4 = slope::<R, FORM>(model, &state.along(&k3, alike.like(dt_s)), held);
     let (sum, sixth) = (Body::weighted(&k1, &k2, &k3, &k4), alike.like(dt_s / 6.0));
     let mut next = state.along(&sum, sixth);
     if R::FOLDED {
@@ -183,23 +203,30 @@ fn carry<R: Real>(state: &Body<R>, sum: &Body<R>, sixth: R, carried: &mut [R; CA
 
 /// [`derivative`], as a function of its own where numbers are wide.
 #[inline(always)]
-fn slope<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
+fn slope<R: Real, const FORM: u8>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
     R::apart(
         #[inline(always)]
-        || derivative::<R, DRAG>(model, state, held),
+        || derivative::<R, FORM>(model, state, held),
     )
 }
 
 #[inline(always)]
-fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
+fn derivative<R: Real, const FORM: u8>(model: &Model<R>, state: &Body<R>, held: &Held<R>) -> Body<R> {
     let f = array!(|i| {
         let ([c0, c1, c2], r) = (model.thrust_curve[i], state.rotors[i]);
         (c2 * r).mul_add(r, c1.mul_add(r, c0))
     });
-    let thrust = f[0] + f[1] + f[2] + f[3];
 
     let [qw, qx, qy, qz] = state.orientation;
-    let force = rotated_thrust::<R, DRAG>(model, state, thrust);
+    let (force, angular_acceleration) = if FORM == GENERAL {
+        general(model, state, f, held)
+    } else {
+        let thrust = f[0] + f[1] + f[2] + f[3];
+        (
+            rotated_thrust::<R, FORM>(model, state, thrust),
+            angular_acceleration::<R, FORM>(model, state.body_rates, f, held),
+        )
+    };
     let [mass, mass_reciprocal] = model.mass;
     let lift: [R; 3] = array!(|i| force[i].over(mass, mass_reciprocal) + held.acceleration[i]);
 
@@ -214,7 +241,7 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
             qy.negate_mul_add(wx, qx.mul_add(wy, qw * wz)) * half,
         ],
         velocity: [lift[0], lift[1], lift[2] - model.gravity],
-        body_rates: angular_acceleration::<R, DRAG>(model, state.body_rates, f, held),
+        body_rates: angular_acceleration,
         rotors: zip!(held.command, state.rotors, |command, r| {
             let error = command - r;
             let [rising, rising_reciprocal, falling, falling_reciprocal] = model.lag;
@@ -228,7 +255,7 @@ fn derivative<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, held
 
 /// ω̇, rad/s².
 #[inline(always)]
-fn angular_acceleration<R: Real, const DRAG: bool>(
+fn angular_acceleration<R: Real, const FORM: u8>(
     model: &Model<R>,
     w: [R; 3],
     f: [R; ROTORS],
@@ -241,7 +268,7 @@ fn angular_acceleration<R: Real, const DRAG: bool>(
             let two = b[axis].mul_add(f[1], a[axis].mul_add(f[0], held.angular_acceleration[axis]));
             let thrust = d[axis].mul_add(f[3], c[axis].mul_add(f[2], two));
             let turning = model.gyroscopic[axis].negate_mul_add(products[axis], thrust);
-            if DRAG { model.angular_damping[axis].negate_mul_add(w[axis], turning) } else { turning }
+            if FORM != PLAIN { model.angular_damping[axis].negate_mul_add(w[axis], turning) } else { turning }
         });
     }
     let momentum = zip!(model.inertia, w, |j, w| j * w);
@@ -249,23 +276,20 @@ fn angular_acceleration<R: Real, const DRAG: bool>(
     array!(|axis| {
         let [a, b, c, d] = model.torque_of_thrust;
         let torque = a[axis] * f[0] + b[axis] * f[1] + c[axis] * f[2] + d[axis] * f[3];
-        let torque = if DRAG { torque - model.drag_angular[axis] * w[axis] } else { torque };
+        let torque = if FORM != PLAIN { torque - model.drag_angular[axis] * w[axis] } else { torque };
         model.inertia_inverse[axis].mul_add(torque - gyroscopic[axis], held.angular_acceleration[axis])
     })
 }
 
 /// R(q) T in world axes, without normalising q: what the method's stages call for.
 #[inline(always)]
-fn rotated_thrust<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, thrust: R) -> [R; 3] {
+fn rotated_thrust<R: Real, const FORM: u8>(model: &Model<R>, state: &Body<R>, thrust: R) -> [R; 3] {
+    if FORM == DRAG {
+        let [dx, dy, dz] = drag(model, air_speed(state));
+        return rotated(state, [dx, dy, thrust + dz]);
+    }
     let [qw, qx, qy, qz] = state.orientation;
     let twice_w = qw + qw;
-    if DRAG {
-        let [dx, dy, dz] = drag(model, state);
-        let force = [dx, dy, thrust + dz];
-        let t = cross([qx, qy, qz], force);
-        let c = cross([qx, qy, qz], t);
-        return array!(|i| t[i].mul_add(twice_w, force[i]) + (c[i] + c[i]));
-    }
     // The same with the zeros of (0, 0, T) left out.
     let (tx, ty) = (qy * thrust, -(qx * thrust));
     let (cx, cy) = (-(qz * ty), qz * tx);
@@ -273,16 +297,74 @@ fn rotated_thrust<R: Real, const DRAG: bool>(model: &Model<R>, state: &Body<R>, 
     [tx.mul_add(twice_w, cx + cx), ty.mul_add(twice_w, cy + cy), thrust + (cz + cz)]
 }
 
-/// The air's force in body axes, N.
+/// R(q) F.
 #[inline(always)]
-fn drag<R: Real>(model: &Model<R>, state: &Body<R>) -> [R; 3] {
+fn rotated<R: Real>(state: &Body<R>, force: [R; 3]) -> [R; 3] {
+    let [qw, qx, qy, qz] = state.orientation;
+    let twice_w = qw + qw;
+    let t = cross([qx, qy, qz], force);
+    let c = cross([qx, qy, qz], t);
+    array!(|i| t[i].mul_add(twice_w, force[i]) + (c[i] + c[i]))
+}
+
+/// Force on the body in world axes, N, and ω̇, rad/s², in the general form.
+#[inline(always)]
+fn general<R: Real>(model: &Model<R>, state: &Body<R>, f: [R; ROTORS], held: &Held<R>) -> ([R; 3], [R; 3]) {
+    let (speed, w) = (air_speed(state), state.body_rates);
+    let mut force = drag(model, speed);
+    let mut torque: [R; 3] = array!(|i| -(model.drag_angular[i] * w[i]));
+    let mut motor = 0;
+    while motor < ROTORS {
+        let (along, arm) = (model.force_of_thrust[motor], model.torque_of_thrust[motor]);
+        let forward = along[0] * speed[0] + along[1] * speed[1] + along[2] * speed[2];
+        let blocked = -(model.rotor_drag * state.rotors[motor]);
+        let across: [R; 3] = array!(|i| blocked * (speed[i] - along[i] * forward));
+        let turned = cross(model.place[motor], across);
+        force = array!(|i| along[i].mul_add(f[motor], force[i]) + across[i]);
+        torque = array!(|i| arm[i].mul_add(f[motor], torque[i]) + turned[i]);
+        motor += 1;
+    }
+    let momentum = symmetric(model.inertia, model.inertia_off_diagonal, w);
+    let gyroscopic = cross(w, momentum);
+    let net: [R; 3] = array!(|i| torque[i] - gyroscopic[i]);
+    let turning = symmetric(model.inertia_inverse, model.inverse_off_diagonal, net);
+    (rotated(state, force), array!(|i| turning[i] + held.angular_acceleration[i]))
+}
+
+/// A symmetric matrix of a diagonal and elements xy, xz, yz, times a vector.
+#[inline(always)]
+fn symmetric<R: Real>(diagonal: [R; 3], [xy, xz, yz]: [R; 3], [x, y, z]: [R; 3]) -> [R; 3] {
+    [diagonal[0] * x + xy * y + xz * z, xy * x + diagonal[1] * y + yz * z, xz * x + yz * y + diagonal[2] * z]
+}
+
+/// Rotors whose motors have no lag are where they are commanded.
+#[inline(always)]
+fn at_once<R: Real>(model: &Model<R>, rotors: [R; ROTORS], command: [R; ROTORS]) -> [R; ROTORS] {
+    let half = model.gravity.like(0.5);
+    let [rising, falling] = model.at_once;
+    array!(|i| {
+        let (to, from) = (command[i], rotors[i]);
+        let (up, down) = (rising.select_ge(half, to, from), falling.select_ge(half, to, from));
+        to.select_ge(from, up, down)
+    })
+}
+
+/// The body's velocity through the air in its own axes, m/s.
+#[inline(always)]
+fn air_speed<R: Real>(state: &Body<R>) -> [R; 3] {
     let [qw, qx, qy, qz] = state.orientation;
     let inverse = [-qx, -qy, -qz];
     let once = cross(inverse, state.velocity);
     let t: [R; 3] = array!(|i| once[i] + once[i]);
     let c = cross(inverse, t);
+    array!(|i| t[i].mul_add(qw, c[i]) + state.velocity[i])
+}
+
+/// The air's force on the body at a speed, both in its axes, N.
+#[inline(always)]
+fn drag<R: Real>(model: &Model<R>, speed: [R; 3]) -> [R; 3] {
     array!(|i| {
-        let v = t[i].mul_add(qw, c[i]) + state.velocity[i];
+        let v = speed[i];
         -(v * model.drag_quadratic[i].mul_add(v.abs(), model.drag_linear[i]))
     })
 }

@@ -1,12 +1,14 @@
 //! A vehicle's constants in the form in which the equations of motion want them.
 
+use nalgebra::Matrix3;
+
 use crate::{
     lanes::zip,
     vehicle::{ROTORS, Vehicle},
 };
 
 /// Numbers in a [`Model`].
-pub const MODEL: usize = 67;
+pub const MODEL: usize = 100;
 
 /// A vehicle's constants, as the equations want them.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +18,11 @@ pub struct Model<R> {
     pub gravity: R,
     pub inertia: [R; 3],
     pub inertia_inverse: [R; 3],
-    /// Torque about x, y, z for a unit of each rotor's thrust.
+    /// Torque about x, y, z for a unit of each motor's thrust.
     pub torque_of_thrust: [[R; 3]; ROTORS],
-    /// Of each rotor.
+    /// Of each motor.
     pub thrust_curve: [[R; 3]; ROTORS],
-    /// Rising time constant and its reciprocal, then falling.
+    /// Rising time constant and its reciprocal, then falling; infinite and 0 where there is no lag.
     pub lag: [R; 4],
     /// Rotor state at action −1, at action 1, and the difference.
     pub rotor: [R; 3],
@@ -33,65 +35,93 @@ pub struct Model<R> {
     pub gyroscopic: [R; 3],
     /// J⁻¹ times `drag_angular`.
     pub angular_damping: [R; 3],
+    // What follows only the general form reads.
+    /// Elements xy, xz, yz of the inertia.
+    pub inertia_off_diagonal: [R; 3],
+    /// … and of its inverse.
+    pub inverse_off_diagonal: [R; 3],
+    /// Force along x, y, z for a unit of each motor's thrust.
+    pub force_of_thrust: [[R; 3]; ROTORS],
+    /// Where each motor's rotor drag acts.
+    pub place: [[R; 3]; ROTORS],
+    /// Rotor drag of the motors together per unit of a state: of each motor, N/(m/s).
+    pub rotor_drag: R,
+    /// 1 where a motor follows at once: rising, falling.
+    pub at_once: [R; 2],
 }
 
 impl<R: Copy> Model<R> {
     /// Number `i` from `number(i)`, in the order of the fields.
     #[inline(always)]
     pub fn from_fn(mut number: impl FnMut(usize) -> R) -> Self {
+        /// Three numbers from `at`; a macro, because what is not inlined is slow here (see `lanes::array`).
+        macro_rules! three {
+            ($at:expr) => {
+                [number($at), number($at + 1), number($at + 2)]
+            };
+        }
+        macro_rules! each_motor {
+            ($at:expr) => {
+                [three!($at), three!($at + 3), three!($at + 6), three!($at + 9)]
+            };
+        }
         Self {
             mass: [number(0), number(1)],
             gravity: number(2),
-            inertia: [number(3), number(4), number(5)],
-            inertia_inverse: [number(6), number(7), number(8)],
-            torque_of_thrust: [
-                [number(9), number(10), number(11)],
-                [number(12), number(13), number(14)],
-                [number(15), number(16), number(17)],
-                [number(18), number(19), number(20)],
-            ],
-            thrust_curve: [
-                [number(21), number(22), number(23)],
-                [number(24), number(25), number(26)],
-                [number(27), number(28), number(29)],
-                [number(30), number(31), number(32)],
-            ],
+            inertia: three!(3),
+            inertia_inverse: three!(6),
+            torque_of_thrust: each_motor!(9),
+            thrust_curve: each_motor!(21),
             lag: [number(33), number(34), number(35), number(36)],
-            rotor: [number(37), number(38), number(39)],
-            drag_linear: [number(40), number(41), number(42)],
-            drag_quadratic: [number(43), number(44), number(45)],
-            drag_angular: [number(46), number(47), number(48)],
-            angular_of_thrust: [
-                [number(49), number(50), number(51)],
-                [number(52), number(53), number(54)],
-                [number(55), number(56), number(57)],
-                [number(58), number(59), number(60)],
-            ],
-            gyroscopic: [number(61), number(62), number(63)],
-            angular_damping: [number(64), number(65), number(66)],
+            rotor: three!(37),
+            drag_linear: three!(40),
+            drag_quadratic: three!(43),
+            drag_angular: three!(46),
+            angular_of_thrust: each_motor!(49),
+            gyroscopic: three!(61),
+            angular_damping: three!(64),
+            inertia_off_diagonal: three!(67),
+            inverse_off_diagonal: three!(70),
+            force_of_thrust: each_motor!(73),
+            place: each_motor!(85),
+            rotor_drag: number(97),
+            at_once: [number(98), number(99)],
         }
     }
 }
 
 impl Model<f64> {
     /// The constants of a vehicle.
-    #[inline(always)]
     pub fn of(vehicle: &Vehicle) -> Self {
         let lag = vehicle.motor_time_constant_s;
+        let or_never = |lag: f64| if lag > 0.0 { lag } else { f64::INFINITY };
+        let at_once = [lag.rising, lag.falling].map(|lag| if lag > 0.0 { 0.0 } else { 1.0 });
+        let (rising, falling) = (or_never(lag.rising), or_never(lag.falling));
         let [low, high] = vehicle.rotor_range;
-        let ([jx, jy, jz], inverse) = (vehicle.inertia_kg_m2, vehicle.inverse_inertia());
-        let torque_of_thrust = vehicle.rotors.map(|rotor| {
-            let [x, y, _] = rotor.position_m;
-            [y, -x, rotor.spin * vehicle.torque_constant_m]
+        let [jx, jy, jz] = vehicle.inertia_kg_m2;
+        let (mut inverse, mut inverse_off_diagonal) = (vehicle.inverse_inertia(), [0.0; 3]);
+        if vehicle.inertia_off_diagonal_kg_m2 != [0.0; 3] {
+            let m = vehicle.inertia_matrix().try_inverse().unwrap_or_else(Matrix3::zeros);
+            inverse = [m[(0, 0)], m[(1, 1)], m[(2, 2)]];
+            inverse_off_diagonal = [m[(0, 1)], m[(0, 2)], m[(1, 2)]];
+        }
+        let motors = vehicle.motors();
+        // A motor of four is a rotor, with its own factor; one that stands for several lifts with all of them.
+        let four = vehicle.rotors.len() == ROTORS;
+        let gain: [f64; ROTORS] = std::array::from_fn(|i| match vehicle.rotors.get(i) {
+            Some(rotor) if four => rotor.thrust_factor,
+            _ => motors[i].force[2].max(f64::MIN_POSITIVE),
         });
+        let per_gain = |i: usize, effect: [f64; 3]| if four { effect } else { effect.map(|e| e / gain[i]) };
+        let torque_of_thrust: [[f64; 3]; ROTORS] = std::array::from_fn(|i| per_gain(i, motors[i].torque_m));
         Self {
             mass: [vehicle.mass_kg, 1.0 / vehicle.mass_kg],
             gravity: vehicle.gravity_m_s2,
             inertia: vehicle.inertia_kg_m2,
             inertia_inverse: inverse,
             torque_of_thrust,
-            thrust_curve: vehicle.rotors.map(|rotor| vehicle.thrust_curve.map(|c| c * rotor.thrust_factor)),
-            lag: [lag.rising, 1.0 / lag.rising, lag.falling, 1.0 / lag.falling],
+            thrust_curve: gain.map(|gain| vehicle.thrust_curve.map(|c| c * gain)),
+            lag: [rising, 1.0 / rising, falling, 1.0 / falling],
             rotor: [low, high, high - low],
             drag_linear: vehicle.drag_linear,
             drag_quadratic: vehicle.drag_quadratic,
@@ -99,13 +129,19 @@ impl Model<f64> {
             angular_of_thrust: torque_of_thrust.map(|arm| zip!(inverse, arm, |a, b| a * b)),
             gyroscopic: zip!(inverse, [jz - jy, jx - jz, jy - jx], |a, b| a * b),
             angular_damping: zip!(inverse, vehicle.drag_angular, |a, b| a * b),
+            inertia_off_diagonal: vehicle.inertia_off_diagonal_kg_m2,
+            inverse_off_diagonal,
+            force_of_thrust: std::array::from_fn(|i| per_gain(i, motors[i].force)),
+            place: motors.map(|motor| motor.place_m),
+            rotor_drag: vehicle.rotor_drag_n_s_m * vehicle.rotors.len() as f64 / ROTORS as f64,
+            at_once,
         }
     }
 
     /// All numbers, in the order of the fields.
     pub fn numbers(&self) -> [f64; MODEL] {
         let mut all = [0.0; MODEL];
-        let fields: [&[f64]; 14] = [
+        let fields: [&[f64]; 20] = [
             &self.mass,
             &[self.gravity],
             &self.inertia,
@@ -120,13 +156,44 @@ impl Model<f64> {
             self.angular_of_thrust.as_flattened(),
             &self.gyroscopic,
             &self.angular_damping,
+            &self.inertia_off_diagonal,
+            &self.inverse_off_diagonal,
+            self.force_of_thrust.as_flattened(),
+            self.place.as_flattened(),
+            &[self.rotor_drag],
+            &self.at_once,
         ];
         all.iter_mut().zip(fields.into_iter().flatten()).for_each(|(to, from)| *to = *from);
         all
     }
 }
 
-/// Whether air resists.
-pub fn has_drag(vehicle: &Vehicle) -> bool {
-    [vehicle.drag_linear, vehicle.drag_quadratic, vehicle.drag_angular] != [[0.0; 3]; 3]
+/// How much of the physics a vehicle needs; the equations are compiled once for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// Upright rotors, a diagonal inertia, no air.
+    Plain,
+    /// Drag of the body as well.
+    Drag,
+    /// Everything: tilted rotors, a full inertia, rotor drag, motors without lag.
+    General,
+}
+
+/// [`Form`]s as constants of the equations.
+pub const PLAIN: u8 = 0;
+pub const DRAG: u8 = 1;
+pub const GENERAL: u8 = 2;
+
+impl Form {
+    /// What a vehicle needs.
+    pub fn of(vehicle: &Vehicle) -> Self {
+        let lag = vehicle.motor_time_constant_s;
+        let upright = vehicle.rotors.iter().all(|rotor| rotor.axis == [0.0, 0.0, 1.0]);
+        let diagonal = vehicle.inertia_off_diagonal_kg_m2 == [0.0; 3];
+        if !upright || !diagonal || vehicle.rotor_drag_n_s_m != 0.0 || lag.rising.min(lag.falling) <= 0.0 {
+            return Self::General;
+        }
+        let air = [vehicle.drag_linear, vehicle.drag_quadratic, vehicle.drag_angular] != [[0.0; 3]; 3];
+        if air { Self::Drag } else { Self::Plain }
+    }
 }

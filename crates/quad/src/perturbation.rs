@@ -12,7 +12,6 @@ use crate::{
     episode::{Episode, seed_of},
     simulation::normal,
     state::State,
-    vehicle::ROTORS,
 };
 
 /// Perturbations of every episode. All zero, the default, changes nothing.
@@ -110,14 +109,14 @@ impl Perturbation {
         // A generator of its own: starts and noise are those of the flight without perturbation.
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed_of(seed, number).rotate_left(32));
         let axis = nalgebra::Unit::new_normalize(normal(&mut rng));
-        let luck: [f64; ROTORS] = std::array::from_fn(|_| 2.0 * rng.random::<f64>() - 1.0);
 
         episode.delay_steps += self.action_latency_steps;
         if self.torque_n_m != 0.0 {
             episode.disturbance.torque_n_m += axis.into_inner() * self.torque_n_m;
         }
         if self.rotor_thrust != 0.0 {
-            for (rotor, luck) in episode.vehicle.to_mut().rotors.iter_mut().zip(luck) {
+            for rotor in &mut episode.vehicle.to_mut().rotors {
+                let luck = 2.0 * rng.random::<f64>() - 1.0;
                 rotor.thrust_factor *= 1.0 + self.rotor_thrust * luck;
             }
         }

@@ -103,14 +103,13 @@ impl Randomisation {
 
         let mut vehicle = nominal.clone();
         vehicle.mass_kg *= mass;
-        for (axis, factor) in inertia.into_iter().enumerate() {
-            vehicle.inertia_kg_m2[axis] *= factor;
-            if let Some(inverse) = &mut vehicle.inertia_inverse {
-                inverse[axis] /= factor;
-            }
-            vehicle.drag_linear[axis] = vehicle.drag_linear[axis] * drag + added[axis];
+        vehicle.scale_inertia(inertia);
+        for (axis, added) in added.into_iter().enumerate() {
+            vehicle.drag_linear[axis] = vehicle.drag_linear[axis] * drag + added;
             vehicle.drag_quadratic[axis] *= drag;
+            vehicle.drag_angular[axis] *= drag;
         }
+        vehicle.rotor_drag_n_s_m *= drag;
         vehicle.thrust_curve = vehicle.thrust_curve.map(|c| c * thrust);
         vehicle.torque_constant_m *= torque;
         vehicle.scale_motor_lag(lag);

@@ -53,12 +53,12 @@ fn each_rotor_has_its_own_thrust() {
     let mut all = Vec::new();
     for number in 0..1000 {
         let episode = drawn(&vehicle, perturbation, number);
-        let factors = episode.vehicle.rotors.map(|r| r.thrust_factor);
+        let factors = episode.vehicle.rotors.iter().map(|r| r.thrust_factor).collect::<Vec<_>>();
         assert!(factors[0] != factors[1] && factors[2] != factors[3]);
         all.extend(factors);
         // Nothing else of the vehicle, and nothing of the start, is another.
         let mut as_built = episode.vehicle.clone().into_owned();
-        as_built.rotors = vehicle.rotors;
+        as_built.rotors = vehicle.rotors.clone();
         assert_eq!(as_built, vehicle);
         assert_eq!(episode.state, drawn(&vehicle, Perturbation::default(), number).state);
     }
@@ -137,7 +137,8 @@ fn a_thrust_factor_may_stand_in_a_vehicles_file() {
         let text = crazyflie.replacen("spin: -1.0", &format!("spin: -1.0, thrust_factor: {factor}"), 1);
         Vehicle::from_yaml(&text, "worn.yaml")
     };
-    assert_eq!(worn("0.9").unwrap().rotors.map(|r| r.thrust_factor), [0.9, 1.0, 1.0, 1.0]);
+    let factors: Vec<f64> = worn("0.9").unwrap().rotors.iter().map(|r| r.thrust_factor).collect();
+    assert_eq!(factors, [0.9, 1.0, 1.0, 1.0]);
     for bad in ["-0.1", ".nan"] {
         let error = worn(bad).unwrap_err().to_string();
         assert!(error.contains("thrust_factor") && error.contains("worn.yaml"), "{error}");

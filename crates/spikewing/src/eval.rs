@@ -12,13 +12,11 @@ use spikewing_quad::{
 use spikewing_rl::evaluate::{Report, SpikingPilot};
 use spikewing_snn::{
     operations::Operations,
-    policy::{Model, Policy, Requirements},
+    policy::{Model, Policy, PolicyError, Requirements, differences},
 };
 
 use crate::{Failure, train::shipped_guide};
 
-/// Simulators of one and the same vehicle, `crazyflie`.
-const CRAZYFLIES: [&str; 3] = ["l2f0", "ltf", "l2f2"];
 /// The guide that ships.
 pub const SHIPPED: &str = "shipped";
 /// Control rate of the evaluations, Hz.
@@ -87,7 +85,7 @@ pub struct EvalArgs {
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = heading)]
     heading: f64,
     /// Fly another vehicle instead: a built-in name or a vehicle file
-    #[arg(long)]
+    #[arg(long, conflicts_with = "simulator")]
     vehicle: Option<String>,
     /// Who flies the first 50 steps of a spiking policy: `shipped`, the learned guide that ships for the vehicle (the geometric
     /// one where none does), `geometric`, or a guide's file (.safetensors)
@@ -172,8 +170,7 @@ pub enum Guide {
 impl Guide {
     /// `shipped`, `geometric`, or a guide's file.
     pub fn find(name: &str, vehicle: &Vehicle) -> Result<Self, Failure> {
-        let made_for = if CRAZYFLIES.contains(&vehicle.name.as_str()) { "crazyflie" } else { &vehicle.name };
-        let policy = match (name, shipped_guide(made_for)) {
+        let policy = match (name, shipped_guide(vehicle)) {
             ("geometric", _) | (SHIPPED, None) => {
                 return Ok(Self::Geometric(Box::new(Geometric::for_vehicle(vehicle))));
             }
@@ -203,21 +200,35 @@ impl Pilot for Guide {
     }
 }
 
-/// Loads a policy; says so when it was made for another vehicle.
+/// Loads a policy as a node would, but for the vehicle: says so when it was made for another one, and what differs.
 pub fn load(policy: &str, vehicle: &Vehicle) -> Result<Policy, Failure> {
-    let loaded = Policy::load(&PathBuf::from(policy)).map_err(|e| format!("{policy}: {e}"))?;
-    let (made_for, flown) = (&loaded.metadata.vehicle, &vehicle.name);
-    if made_for != flown && !(made_for == "crazyflie" && CRAZYFLIES.contains(&flown.as_str())) {
-        tracing::warn!("{policy} was made for `{made_for}` and flies `{flown}`");
-    }
+    let named = |e: PolicyError| format!("{policy}: {e}");
+    let loaded = Policy::load(&PathBuf::from(policy)).map_err(named)?;
     // What the nodes would refuse is not flown here either: its figures would mean nothing.
-    let expected = match loaded.model() {
+    let wanted = match loaded.model() {
         Model::Spiking(_) => Requirements::student(),
         Model::Mlp(_) => Requirements::guide(),
     };
-    let expected = Requirements { control_rate_hz: Some(CONTROL_RATE_HZ), ..expected };
-    loaded.verify(&expected).map_err(|e| format!("{policy}: {e}"))?;
+    loaded.verify(&Requirements { control_rate_hz: Some(CONTROL_RATE_HZ), ..wanted }).map_err(named)?;
+    if let Some(other) = other_vehicle(&loaded, vehicle) {
+        tracing::warn!("{policy} {other}");
+    }
     Ok(loaded)
+}
+
+/// What tells the vehicle of a policy from this one, in words; nothing where it is the same.
+pub fn other_vehicle(policy: &Policy, vehicle: &Vehicle) -> Option<String> {
+    let (made_for, content) = (&policy.metadata.vehicle, policy.metadata.vehicle_content.as_deref());
+    let known = vehicle.known_as();
+    let fits = |(name, here): &(String, String)| name == made_for && content.is_none_or(|c| c == here);
+    if known.iter().any(fits) {
+        return None;
+    }
+    let differs = content.map_or_else(String::new, |there| match differences(there, &vehicle.content()) {
+        none if none.is_empty() => " of the same physics".to_owned(),
+        some => format!(": {}", some.join("; ")),
+    });
+    Some(format!("was made for `{made_for}` and flies another vehicle, `{}`{differs}", vehicle.name))
 }
 
 /// Evaluates a policy file, or the geometric guide. `guide` flies the first steps of a spiking policy.

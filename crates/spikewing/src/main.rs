@@ -10,6 +10,7 @@ mod progress;
 mod study;
 mod topics;
 mod train;
+mod vehicle;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Launch(launch::LaunchArgs),
     Policy(policy::PolicyArgs),
+    Vehicle(vehicle::VehicleArgs),
     Study(study::StudyArgs),
     Doctor(doctor::DoctorArgs),
     Call(call::CallArgs),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => args.run(),
         Command::Launch(args) => args.run(),
         Command::Policy(args) => args.run(),
+        Command::Vehicle(args) => args.run(),
         Command::Study(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Call(args) => return args.run(),

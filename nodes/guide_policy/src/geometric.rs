@@ -98,21 +98,30 @@ pub struct Reference {
 pub struct Geometric {
     vehicle: Vehicle,
     gains: Gains,
-    /// Thrust of each rotor (rows) per collective thrust and roll, pitch and yaw torque (columns).
+    /// Thrust of each motor (rows) per collective thrust and roll, pitch and yaw torque (columns).
     allocation: Matrix4<f64>,
     thrust_range: [f64; 2],
+    inertia: Matrix3<f64>,
 }
 
 impl Geometric {
     /// The controller for a vehicle.
     pub fn new(vehicle: &Vehicle, gains: Gains) -> Self {
-        let effect = Matrix4::from_columns(&vehicle.rotors.map(|rotor| {
-            let [x, y, _] = rotor.position_m;
-            Vector4::new(1.0, y, -x, vehicle.torque_constant_m * rotor.spin)
+        let mut as_built = vehicle.clone();
+        as_built.rotors.iter_mut().for_each(|rotor| rotor.thrust_factor = 1.0);
+        let effect = Matrix4::from_columns(&as_built.motors().map(|motor| {
+            let [x, y, z] = motor.torque_m;
+            Vector4::new(motor.force[2], x, y, z)
         }));
         // The pseudo-inverse asks nothing of the airframe: an axis that the rotors cannot turn is left alone.
         let allocation = effect.pseudo_inverse(1e-12).unwrap_or_else(|_| Matrix4::zeros());
-        Self { vehicle: vehicle.clone(), gains, allocation, thrust_range: vehicle.thrust_range_n() }
+        Self {
+            vehicle: vehicle.clone(),
+            gains,
+            allocation,
+            thrust_range: vehicle.thrust_range_n(),
+            inertia: vehicle.inertia_matrix(),
+        }
     }
 
     /// The controller for a vehicle, with the gains that suit its motors.
@@ -147,9 +156,8 @@ impl Geometric {
         let collective = self.vehicle.mass_kg * force.dot(&up).max(0.0);
         let angular_acceleration =
             self.angular_acceleration(&rotation, &rates, &force, reference.heading_rad);
-        let inertia = Vector3::from(self.vehicle.inertia_kg_m2);
-        let torque =
-            inertia.component_mul(&angular_acceleration) + rates.cross(&inertia.component_mul(&rates));
+        let inertia = &self.inertia;
+        let torque = inertia * angular_acceleration + rates.cross(&(inertia * rates));
         self.allocate(collective, &torque).map(|thrust| self.action(thrust))
     }
 

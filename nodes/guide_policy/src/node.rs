@@ -11,7 +11,7 @@ use spikewing_runtime::{
 };
 use spikewing_snn::{
     Mlp,
-    policy::{Model, Policy, PublicKey, Requirements, sha256},
+    policy::{Airframe, Model, Policy, PublicKey, Requirements, sha256},
 };
 
 use crate::{geometric::Geometric, history::History};
@@ -44,7 +44,7 @@ parameters! {
     const POLICY_FILE: Parameter<String> = Parameter::text("policy_file", "")
         .about("Policy of kind mlp (.safetensors), for `controller: mlp`.");
     const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
-        .about("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file.");
+        .about("Airframe: a built-in one (crazyflie, x500, sih_quadx, l2f0, ltf, l2f2) or the path of a vehicle file.");
     const CONTROL_RATE: Parameter<f64> = Parameter::float("control_rate_hz", 100.0)
         .range(10.0, 1000.0)
         .unit("Hz")
@@ -132,7 +132,7 @@ impl GuidePolicy {
         let p = context.parameters;
         let vehicle = Vehicle::find(&p.get(&VEHICLE)?)?;
         let requirements = Requirements {
-            vehicle: Some(vehicle.name.clone()),
+            airframes: vehicle.known_as().into_iter().map(Airframe::from).collect(),
             control_rate_hz: Some(p.get(&CONTROL_RATE)?),
             trusted_keys: p
                 .get(&TRUSTED_KEYS)?

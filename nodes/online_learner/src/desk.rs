@@ -17,7 +17,7 @@ use spikewing_rl::{
     metrics::{self, Metrics},
     replay::{Episode, Step},
 };
-use spikewing_snn::policy::{Announcement, LAST_VERSION, Metadata, Policy, SecretKey};
+use spikewing_snn::policy::{Airframe, Announcement, LAST_VERSION, Metadata, Policy, SecretKey};
 
 use crate::settings::Settings;
 
@@ -109,7 +109,7 @@ pub struct Desk {
     metrics: Option<Metrics>,
     run_dir: Option<PathBuf>,
     key: Option<SecretKey>,
-    vehicle: String,
+    airframe: Airframe,
     /// Says how the run can be made again; not where it was, so that equal runs make equal files.
     run_name: String,
     publish_every: u64,
@@ -161,11 +161,12 @@ impl Desk {
                 (trainer, Progress { policy_version: 1, ..Progress::default() })
             }
         };
-        // The Crazyflie is evaluated with the observation noise of the paper's simulator.
-        let own = if settings.vehicle == "crazyflie" { "l2f0" } else { settings.vehicle.as_str() };
+        let own = Vehicle::find(&settings.vehicle)?;
+        let airframe = Airframe { name: own.name.clone(), content: own.content() };
+        let others = settings.evaluation_vehicles.iter().map(|name| Vehicle::find(name));
         let mut evaluations = Vec::new();
-        for name in [own].into_iter().chain(settings.evaluation_vehicles.iter().map(String::as_str)) {
-            let vehicle = Vehicle::find(name)?;
+        for vehicle in std::iter::once(Ok(own)).chain(others) {
+            let vehicle = vehicle?;
             let guide = Geometric::for_vehicle(&vehicle);
             let paper = Evaluation::paper(settings.evaluation_episodes, 1000)?;
             evaluations.push((Evaluation { vehicle, ..paper }, guide));
@@ -192,9 +193,9 @@ impl Desk {
             key,
             metrics,
             run_dir: settings.run_dir.clone(),
-            run_name: format!("{:?}-{}-seed{}", settings.config.method, settings.vehicle, settings.seed)
+            run_name: format!("{:?}-{}-seed{}", settings.config.method, airframe.name, settings.seed)
                 .to_lowercase(),
-            vehicle: settings.vehicle.clone(),
+            airframe,
             publish_every: settings.publish_every,
             evaluate_every: settings.evaluate_every,
             evaluations,
@@ -352,7 +353,8 @@ impl Desk {
             return_mean: self.progress.evaluation_return,
             slope: Some(self.trainer.slope()),
             training_run: Some(self.run_name.clone()),
-            ..Metadata::student(self.vehicle.clone())
+            vehicle_content: Some(self.airframe.content.clone()),
+            ..Metadata::student(self.airframe.name.clone())
         };
         Policy::spiking(self.trainer.policy().clone(), metadata).map_err(|e| e.to_string())
     }

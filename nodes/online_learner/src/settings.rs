@@ -68,7 +68,7 @@ parameters! {
         .range(0.0, 1e15)
         .about("Seed of weights, sampling and smoothing noise.");
     const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
-        .about("Vehicle that the policies are made for.");
+        .about("Vehicle that the policies are made for: a built-in one or the path of a vehicle file.");
     const RUN_DIR: Parameter<Option<PathBuf>> = Parameter::path("run_dir")
         .about("Folder for checkpoints, metrics and the best policy; empty: none are written.");
     const KEY_FILE: Parameter<Option<PathBuf>> = Parameter::path("key_file")

@@ -75,7 +75,7 @@ const fn share(name: &'static str, about: &'static str) -> Parameter<f64> {
 
 parameters! {
     const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
-            .about("Airframe: a built-in one (crazyflie, x500, l2f0, ltf, l2f2) or the path of a vehicle file.");
+            .about("Airframe: a built-in one (crazyflie, x500, sih_quadx, l2f0, ltf, l2f2) or the path of a vehicle file.");
     const PX4_VERSION: Parameter<Release> = Parameter::choice("px4_version", "1.16", &[("1.16", Release::V1_16), ("1.17", Release::V1_17), ("1.17+", Release::V1_17Plus), ("1.18", Release::V1_18)]).about("PX4 release whose message layouts and topic names are used.");
     const SEED: Parameter<u64> = Parameter::whole("seed", 1).range(0.0, 1e15).about("Seed of noise, disturbances and resets.");
     const REAL_TIME_FACTOR: Parameter<f64> = Parameter::float("real_time_factor", 1.0)

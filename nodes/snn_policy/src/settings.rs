@@ -6,11 +6,11 @@ use nalgebra::Vector3;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use sha2::{Digest, Sha256};
-use spikewing_quad::Setpoint;
+use spikewing_quad::{Setpoint, Vehicle};
 use spikewing_runtime::{Parameters, Span, node::BuildError, parameters};
 use spikewing_snn::{
     Network, Shape,
-    policy::{Policy, PublicKey, Requirements},
+    policy::{Airframe, Policy, PublicKey, Requirements},
 };
 
 use crate::{
@@ -24,7 +24,7 @@ parameters! {
     const POLICY_DIR: Parameter<Option<PathBuf>> = Parameter::path("policy_dir")
         .about("Folder whose policies ~/list_policies names.");
     const VEHICLE: Parameter<String> = Parameter::text("vehicle", "crazyflie")
-        .about("Vehicle that a policy must be made for; empty: any.");
+        .about("Vehicle that a policy must be made for, by name and content: a built-in one or the path of a vehicle file; empty: any.");
     const CONTROL_RATE: Parameter<f64> = Parameter::float("control_rate_hz", 100.0)
         .range(10.0, 1000.0)
         .unit("Hz")
@@ -82,6 +82,14 @@ pub struct Settings {
     pub first: (Network<f32>, Option<[u8; 32]>),
 }
 
+/// What a policy may be made for; nothing for a vehicle that is not named: any.
+fn airframes(vehicle: &str) -> Result<Vec<Airframe>, BuildError> {
+    if vehicle.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(Vehicle::find(vehicle)?.known_as().into_iter().map(Airframe::from).collect())
+}
+
 impl Settings {
     pub fn read(p: &Parameters) -> Result<Self, BuildError> {
         let seed = p.get(&SEED)?;
@@ -89,7 +97,7 @@ impl Settings {
             p.get(&TRUSTED_KEYS)?.iter().map(|k| PublicKey::from_hex(k)).collect::<Result<Vec<_>, _>>()?;
         let mut demands = Demands {
             widths: Shape::paper().widths(),
-            vehicle: p.get(&VEHICLE)?,
+            airframes: airframes(&p.get(&VEHICLE)?)?,
             control_rate_hz: p.get(&CONTROL_RATE)?,
             updates: p.get(&UPDATES)?,
             learner_key_file: p.get(&LEARNER_KEY_FILE)?,
@@ -103,7 +111,7 @@ impl Settings {
             Some(path) => {
                 let bytes = Policy::read(&path)?;
                 let requirements = Requirements {
-                    vehicle: (!demands.vehicle.is_empty()).then(|| demands.vehicle.clone()),
+                    airframes: demands.airframes.clone(),
                     control_rate_hz: Some(demands.control_rate_hz),
                     trusted_keys: demands.trusted_keys.clone(),
                     ..Requirements::student()

@@ -7,7 +7,7 @@ use spikewing_msgs::spikewing_msgs::PolicyUpdate;
 use spikewing_runtime::Time;
 use spikewing_snn::{
     Flight,
-    policy::{Announcement, Policy, PublicKey, Requirements, sha256_of_hex},
+    policy::{Airframe, Announcement, Policy, PublicKey, Requirements, sha256_of_hex},
 };
 
 /// What a new policy comes from.
@@ -86,8 +86,8 @@ pub enum Updates {
 pub struct Demands {
     /// Layer widths of the network that flies.
     pub widths: Vec<usize>,
-    /// Vehicle that it must be made for; empty: any.
-    pub vehicle: String,
+    /// The vehicle that it must be made for, under every name that fits; empty: any.
+    pub airframes: Vec<Airframe>,
     /// Control rate, Hz.
     pub control_rate_hz: f64,
     /// Whose updates are taken.
@@ -163,7 +163,7 @@ impl Demands {
         let words = proposal.words();
         let mut requirements = Requirements {
             widths: Some(self.widths.clone()),
-            vehicle: (!self.vehicle.is_empty()).then(|| self.vehicle.clone()),
+            airframes: self.airframes.clone(),
             control_rate_hz: Some(self.control_rate_hz),
             trusted_keys: self.trusted_keys.clone(),
             ..Requirements::student()

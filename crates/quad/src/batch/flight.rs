@@ -6,7 +6,7 @@ use super::block::{Block, Episodes};
 use crate::{
     equations::{self, Body, CARRIED, Held},
     lanes::{LANES, Pack, Real, Scalar, array},
-    model::Model,
+    model::{DRAG, Form, GENERAL, Model, PLAIN},
     reward::{ActionScale, OrientationTerm, Reward, Termination},
     state::Observation,
     vehicle::ROTORS,
@@ -33,8 +33,10 @@ pub struct Step<'a, T> {
     /// The nominal vehicle.
     pub model: &'a Model<f64>,
     pub idle: [T; ROTORS],
-    pub drag: bool,
-    pub dt_s: f64,
+    pub form: Form,
+    /// Parts of a step, and the length of each.
+    pub parts: u32,
+    pub part_s: f64,
     /// Steps that the batch has flown.
     pub now: usize,
     pub judged: Option<Judged<'a, T>>,
@@ -45,13 +47,17 @@ impl<T: Scalar> WithSimd for Step<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.drag { self.fly::<S, true>(simd) } else { self.fly::<S, false>(simd) }
+        match self.form {
+            Form::Plain => self.fly::<S, PLAIN>(simd),
+            Form::Drag => self.fly::<S, DRAG>(simd),
+            Form::General => self.fly::<S, GENERAL>(simd),
+        }
     }
 }
 
 impl<T: Scalar> Step<'_, T> {
     #[inline(always)]
-    fn fly<S: Simd, const DRAG: bool>(mut self, simd: S) {
+    fn fly<S: Simd, const FORM: u8>(mut self, simd: S) {
         let numbers = self.model.numbers();
         let nominal = Model::from_fn(
             #[inline(always)]
@@ -85,11 +91,20 @@ impl<T: Scalar> Step<'_, T> {
                 if self.judged.is_some() {
                     motors = array!(|i| carried_out(motors[i]));
                 }
-                let held = Held::of(model, motors, [fx, fy, fz], [tx, ty, tz]);
+                let held = if FORM == GENERAL {
+                    Held::general(model, motors, [fx, fy, fz], [tx, ty, tz])
+                } else {
+                    Held::of(model, motors, [fx, fy, fz], [tx, ty, tz])
+                };
                 let columns: [_; 17] = array!(|i| T::load(simd, &block.columns[i], part));
                 let state = Body::from_columns(columns);
                 let mut carried = array!(|i| T::load(simd, &block.carried[i], part));
-                let next = equations::step::<_, DRAG>(model, &state, &mut carried, &held, self.dt_s);
+                let mut next = equations::step::<_, FORM>(model, &state, &mut carried, &held, self.part_s);
+                let mut part_of_step = 1;
+                while part_of_step < self.parts {
+                    next = equations::step::<_, FORM>(model, &next, &mut carried, &held, self.part_s);
+                    part_of_step += 1;
+                }
                 if <T::Lanes<S> as Real>::FOLDED {
                     let mut i = 0;
                     while i < CARRIED {

@@ -4,7 +4,8 @@
 //! A batch of `f64` flies what the single simulator flies, to the last bit: vehicle `i` of `n` begins with episode `i` of
 //! the seed and goes on with `i + n`, `i + 2 n`, …, and each is the flight of
 //! [`Evaluation::episode`](crate::protocol::Evaluation::episode) of that number. A batch of `f32` flies the same starts at
-//! twice the speed, within 2e-3 after 200 steps. Neither depends on the number of threads.
+//! twice the speed, within 2e-3 after 200 steps. Neither depends on the number of threads. Where vehicles are drawn whose motors
+//! are faster than a step, all fly the parts of a step that the fastest needs, and the last bit is the single simulator's no more.
 //!
 //! ```
 //! use spikewing_quad::{Vehicle, batch::{Batch, End, Setup}};
@@ -33,7 +34,7 @@ use crate::{
     dynamics::Disturbance,
     episode::Episode,
     lanes::{LANES, Pack},
-    model::{self, Model},
+    model::{Form, Model},
     protocol::Protocol,
     reward::{Reward, Termination},
     state::{Observation, State},
@@ -98,7 +99,8 @@ pub struct Batch<T> {
     count: usize,
     model: Model<f64>,
     idle: [T; ROTORS],
-    drag: bool,
+    form: Form,
+    parts: u32,
     now: usize,
     blocks: Vec<Block<T>>,
     episodes: Vec<Episodes<T>>,
@@ -114,11 +116,15 @@ impl<T: Scalar> Batch<T> {
         let randomisation = &setup.vehicle.simulation.randomisation;
         let longest_delay = (randomisation.action_latency_s / setup.dt_s).round().max(0.0) as usize;
         let hover = State::hover(&setup.vehicle, Vector3::zeros());
+        let form = Form::of(&setup.vehicle);
         let mut batch = Self {
             count,
             model: Model::of(&setup.vehicle),
             idle: [T::of(setup.vehicle.hover_action()); ROTORS],
-            drag: model::has_drag(&setup.vehicle) || randomisation.drag_linear_max > 0.0,
+            form: if randomisation.drag_linear_max > 0.0 { form.max(Form::Drag) } else { form },
+            parts: setup
+                .vehicle
+                .parts_of_step(setup.dt_s * (1.0 / (1.0 - randomisation.motor_time_constant))),
             now: 0,
             blocks: vec![Block::filled(&hover); blocks],
             episodes: vec![Episodes::new(longest_delay); blocks],
@@ -247,7 +253,8 @@ impl<T: Scalar> Batch<T> {
     /// When there is no such vehicle.
     pub fn set_vehicle(&mut self, vehicle: usize, constants: &Vehicle) {
         let at = self.block_of(vehicle);
-        self.drag |= model::has_drag(constants);
+        self.form = self.form.max(Form::of(constants));
+        self.parts = self.parts.max(constants.parts_of_step(self.setup.dt_s));
         self.episodes[at].set_vehicle(vehicle % LANES, constants, &self.setup.vehicle);
     }
 
@@ -268,7 +275,8 @@ impl<T: Scalar> Batch<T> {
     fn fly(&mut self, actions: &[[T; ROTORS]], judge: bool) {
         assert_eq!(actions.len(), self.count, "one action for each vehicle");
         let arch = pulp::Arch::new();
-        let (setup, model, idle, drag, now) = (&self.setup, &self.model, self.idle, self.drag, self.now);
+        let (setup, model, idle, now) = (&self.setup, &self.model, self.idle, self.now);
+        let (form, parts) = (self.form, self.parts);
         let work = |actions, blocks, episodes: &mut [Episodes<T>], rewards, finished, ends: &mut [_]| {
             let mut judged = judge.then_some(Judged {
                 reward: &setup.reward,
@@ -288,8 +296,9 @@ impl<T: Scalar> Batch<T> {
                 actions,
                 model,
                 idle,
-                drag,
-                dt_s: setup.dt_s,
+                form,
+                parts,
+                part_s: setup.dt_s / f64::from(parts),
                 now,
                 judged: lent,
             });

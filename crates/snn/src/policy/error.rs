@@ -153,6 +153,17 @@ pub enum PolicyError {
         /// The policy's.
         got: String,
     },
+    /// Made for a vehicle of this name that is another one.
+    #[error(
+        "the policy is for a vehicle `{vehicle}` that is not the one here: {differences}. Fly it with its own vehicle file, train \
+         one for this vehicle, or give the vehicle a name of its own"
+    )]
+    Airframe {
+        /// The name that both have.
+        vehicle: String,
+        /// What differs, field by field.
+        differences: String,
+    },
     /// Expects other observations than it would be given.
     #[error("the policy observes `{got}` but would be given `{expected}`: it would misread every state")]
     Observation {

@@ -46,6 +46,8 @@ impl Kind {
 pub struct Metadata {
     /// Airframe it was trained for, as in `params/vehicles/`.
     pub vehicle: String,
+    /// What that airframe is, field by field (see [`super::Airframe`]); policies of before it was noted have none.
+    pub vehicle_content: Option<String>,
     /// What it observes; [`OBSERVATION_STUDENT`] or [`OBSERVATION_GUIDE`].
     pub observation: String,
     /// What it commands; [`ACTION`].
@@ -78,6 +80,7 @@ impl Metadata {
     fn new(vehicle: String, observation: &str) -> Self {
         Self {
             vehicle,
+            vehicle_content: None,
             observation: observation.to_owned(),
             action: ACTION.to_owned(),
             control_rate_hz: 100.0,
@@ -100,6 +103,10 @@ impl Metadata {
         put("kind", kind.name().to_owned());
         put("shape", widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-"));
         put("vehicle", self.vehicle.clone());
+        if let Some(content) = &self.vehicle_content {
+            put("vehicle_sha256", super::content_sha256(content));
+            put("vehicle_content", content.clone());
+        }
         put("observation", self.observation.clone());
         put("action", self.action.clone());
         // Rust prints the shortest text that reads back to the same number.
@@ -126,6 +133,12 @@ impl Metadata {
         let kind = Kind::parse(&take(&mut map, "kind")?)?;
         let widths = parse_shape(&take(&mut map, "shape")?)?;
         let vehicle = take(&mut map, "vehicle")?;
+        let vehicle_content = map.remove("vehicle_content");
+        let announced = map.remove("vehicle_sha256");
+        if announced != vehicle_content.as_deref().map(super::content_sha256) {
+            let reason = "it is not the sha256 of vehicle_content";
+            return Err(bad("vehicle_sha256", announced.as_deref().unwrap_or(""), reason));
+        }
         let observation = take(&mut map, "observation")?;
         let action = take(&mut map, "action")?;
         let control_rate_hz = parse_number("control_rate_hz", &take(&mut map, "control_rate_hz")?)?;
@@ -138,6 +151,7 @@ impl Metadata {
         let (training_run, git_revision) = (map.remove("training_run"), map.remove("git_revision"));
         let metadata = Self {
             vehicle,
+            vehicle_content,
             observation,
             action,
             control_rate_hz,
@@ -152,11 +166,13 @@ impl Metadata {
 }
 
 /// Keys the format uses.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "format_version",
     "kind",
     "shape",
     "vehicle",
+    "vehicle_sha256",
+    "vehicle_content",
     "observation",
     "action",
     "control_rate_hz",

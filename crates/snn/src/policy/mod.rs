@@ -11,6 +11,7 @@
 //! Reading accepts any bytes and either returns a policy whose every value is in range or says what is wrong.
 //! [`Policy::verify`] then checks it against what the vehicle needs. Neither changes anything anywhere else.
 
+mod airframe;
 mod announcement;
 mod codec;
 mod error;
@@ -20,6 +21,7 @@ mod selftest;
 mod signature;
 mod verify;
 
+pub use airframe::{Airframe, content_sha256, differences};
 pub use announcement::{Announcement, LAST_VERSION};
 pub use error::PolicyError;
 pub use keys::public_path;

@@ -2,7 +2,8 @@
 
 use super::signature::hex;
 use super::{
-    ACTION, Kind, MAX_BYTES, OBSERVATION_GUIDE, OBSERVATION_STUDENT, Policy, PolicyError, PublicKey,
+    ACTION, Airframe, Kind, MAX_BYTES, OBSERVATION_GUIDE, OBSERVATION_STUDENT, Policy, PolicyError,
+    PublicKey, differences,
 };
 use sha2::{Digest, Sha256};
 
@@ -27,6 +28,9 @@ pub struct Requirements {
     pub action: Option<String>,
     /// This vehicle's name.
     pub vehicle: Option<String>,
+    /// This vehicle under every name for which what is made fits; empty: any. A policy that says what its airframe is must
+    /// have one of these contents.
+    pub airframes: Vec<Airframe>,
     /// Rate it will run at, in Hz; compared to 0.1 %.
     pub control_rate_hz: Option<f64>,
     /// Keys one of which must have signed it.
@@ -44,6 +48,7 @@ impl Requirements {
             observation: None,
             action: None,
             vehicle: None,
+            airframes: Vec::new(),
             control_rate_hz: None,
             trusted_keys: Vec::new(),
         }
@@ -130,6 +135,7 @@ impl Policy {
         if let Some(expected) = differs(&requirements.vehicle, &metadata.vehicle) {
             return Err(PolicyError::Vehicle { expected, got: metadata.vehicle.clone() });
         }
+        self.verify_airframe(&requirements.airframes)?;
         let got = metadata.control_rate_hz;
         let Some(expected) = requirements.control_rate_hz else { return Ok(()) };
         let off = (got - expected).abs();
@@ -137,6 +143,25 @@ impl Policy {
             return Err(PolicyError::ControlRate { expected, got });
         }
         Ok(())
+    }
+}
+
+impl Policy {
+    /// Whether it was made for one of these airframes, by name and content.
+    fn verify_airframe(&self, fitting: &[Airframe]) -> Result<(), PolicyError> {
+        let Some(first) = fitting.first() else { return Ok(()) };
+        let (name, content) = (&self.metadata.vehicle, self.metadata.vehicle_content.as_deref());
+        let named: Vec<&Airframe> = fitting.iter().filter(|a| a.name == *name).collect();
+        let Some(here) = named.first() else {
+            return Err(PolicyError::Vehicle { expected: first.name.clone(), got: name.clone() });
+        };
+        match content {
+            Some(there) if named.iter().all(|a| a.content != there) => Err(PolicyError::Airframe {
+                vehicle: name.clone(),
+                differences: differences(there, &here.content).join("; "),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

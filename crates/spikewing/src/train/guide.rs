@@ -181,6 +181,7 @@ impl GuideArgs {
         let mut metadata = Metadata {
             return_mean: Some(scores.paper.return_mean),
             training_run: Some(self.command()),
+            vehicle_content: Some(vehicle.content()),
             ..Metadata::guide(vehicle.name.clone())
         };
         metadata.extra.insert("recovery_completed_share".into(), scores.recovery.completed_share.to_string());
@@ -193,11 +194,15 @@ impl GuideArgs {
             .map_err(|e| format!("{}: {e}", path.display()).into())
     }
 
-    /// The command that makes this guide again; not where it went, so that equal runs make equal files.
+    /// The command that makes this guide again; not where it went, nor where a vehicle's file lay, so that equal runs make
+    /// equal files.
     fn command(&self) -> String {
-        let mut command = format!("spikewing train guide --vehicle {}", self.vehicle);
+        let file = |vehicle: &str| {
+            Path::new(vehicle).file_name().map_or(vehicle.to_owned(), |name| name.to_string_lossy().into())
+        };
+        let mut command = format!("spikewing train guide --vehicle {}", file(&self.vehicle));
         for vehicle in &self.also {
-            command += &format!(" --also {vehicle}");
+            command += &format!(" --also {}", file(vehicle));
         }
         command += &format!(" --seed {}", self.seed);
         if let Some(updates) = self.updates {
@@ -220,8 +225,9 @@ impl GuideArgs {
         let stats = trainer.stats();
         eprintln!(
             "{} updates and {} control steps in {wall_s:.0} s\nprotocol paper: return {:.1} ± {:.1}, xy error {:.3} m; \
-             protocol recovery: {:.0} % completed, return {:.1}; {} episodes each\npolicy: {}\n  fly it:   spikewing eval {} \
-             --protocol recovery\n  guide by: spikewing train -p guide_policy.controller:=mlp -p guide_policy.policy_file:={}",
+             protocol recovery: {:.0} % completed, return {:.1}; {} episodes each\npolicy: {path}\n  fly it:   spikewing eval {path} \
+             --vehicle {own} --protocol recovery\n  guide by: spikewing train --vehicle {own} -p guide_policy.controller:=mlp \
+             -p guide_policy.policy_file:={path}",
             stats.updates,
             stats.steps,
             scores.paper.return_mean,
@@ -230,9 +236,8 @@ impl GuideArgs {
             100.0 * scores.recovery.completed_share,
             scores.recovery.return_mean,
             self.eval_episodes,
-            path.display(),
-            path.display(),
-            path.display(),
+            path = path.display(),
+            own = self.vehicle,
         );
         if self.json {
             let summary = serde_json::json!({

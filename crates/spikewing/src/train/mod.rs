@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use spikewing_quad::protocol::Evaluation;
+use spikewing_quad::{Vehicle, protocol::Evaluation};
 use spikewing_runtime::{
     NodeOptions, Parameters,
     args::{self, Setting},
@@ -23,6 +23,7 @@ use spikewing_runtime::{
 
 use crate::{Failure, eval, progress::Progress, registry};
 use segments::Run;
+use spikewing_rl::checkpoint::write_atomically;
 
 pub use setting::shipped_guide;
 
@@ -125,8 +126,8 @@ impl TrainArgs {
             progress.borrow().swaps(),
             flown.waited_s,
         ));
-        let simulated = nodes.iter().find_map(|n| n.parameters.text("vehicle").ok()).unwrap_or("crazyflie");
-        self.conclude(&dir, simulated, updates, flown.done)
+        let vehicle = nodes.iter().find_map(|n| n.parameters.text("vehicle").ok()).unwrap_or("crazyflie");
+        self.conclude(&dir, vehicle, updates, flown.done)
     }
 
     fn run_dir(&self) -> Result<PathBuf, Failure> {
@@ -136,8 +137,8 @@ impl TrainArgs {
             }
             return Ok(dir.clone());
         }
-        let name =
-            Path::new(&self.vehicle).file_stem().map_or(self.vehicle.clone(), |s| s.to_string_lossy().into());
+        // Found before anything is written.
+        let name = Vehicle::find(&self.vehicle)?.name;
         let dir = self
             .out
             .clone()
@@ -168,16 +169,20 @@ impl TrainArgs {
             overrides.push((node, name, value));
         }
         let mut all = Vec::new();
+        let vehicle = match self.resume {
+            Some(_) => None,
+            None => Some(OwnVehicle::of(&self.vehicle, dir)?),
+        };
         for kind in registry::NODES {
             let mut options = NodeOptions::of(kind);
             match &self.resume {
                 Some(dir) => {
                     args::apply(&mut options, &Setting::File(run_file::path(dir)))?;
-                    find_guide(&mut options, dir)?;
+                    find_moved(&mut options, dir)?;
                 }
                 None => {
                     args::apply_text(&mut options, PARAMETERS, Path::new("params/train.yaml"))?;
-                    if let Some(robust) = self.setting.of(&self.vehicle) {
+                    if let Some(robust) = vehicle.as_ref().and_then(|v| self.setting.of(&v.vehicle)) {
                         args::apply_text(&mut options, robust.parameters, Path::new(robust.path))?;
                         if kind.name == "guide_policy" {
                             let guide = Value::Text(robust.write_guide(dir)?);
@@ -189,8 +194,8 @@ impl TrainArgs {
             for file in &self.files {
                 args::apply(&mut options, &Setting::File(file.clone()))?;
             }
-            if self.resume.is_none() {
-                self.name_what_is_trained(&mut options)?;
+            if let Some(vehicle) = &vehicle {
+                self.name_what_is_trained(&mut options, &vehicle.named)?;
             }
             if kind.name == "snn_policy" {
                 // The learner makes its key pair there.
@@ -219,15 +224,10 @@ impl TrainArgs {
     }
 
     /// Method, vehicle and seed into the parameters of a node that has them.
-    fn name_what_is_trained(&self, options: &mut NodeOptions) -> Result<(), Failure> {
-        // What a policy is made for is a name, what a node flies may be a file.
-        let vehicle = match options.name.as_str() {
-            "snn_policy" | "online_learner" => spikewing_quad::Vehicle::find(&self.vehicle)?.name,
-            _ => self.vehicle.clone(),
-        };
+    fn name_what_is_trained(&self, options: &mut NodeOptions, vehicle: &str) -> Result<(), Failure> {
         for (name, value) in [
             ("seed", Value::Integer(i64::try_from(self.seed).unwrap_or(i64::MAX))),
-            ("vehicle", Value::Text(vehicle)),
+            ("vehicle", Value::Text(vehicle.to_owned())),
             ("method", Value::Text(self.method.clone())),
         ] {
             if options.parameters.declaration(name).is_ok() {
@@ -238,17 +238,13 @@ impl TrainArgs {
     }
 
     /// Evaluates what was learned in a simulated vehicle, and says what to do with it.
-    fn conclude(&self, dir: &Path, simulated: &str, updates: u64, done: bool) -> Result<(), Failure> {
+    fn conclude(&self, dir: &Path, vehicle: &str, updates: u64, done: bool) -> Result<(), Failure> {
         let (best, latest) = (dir.join("policy.safetensors"), dir.join("latest.safetensors"));
         if !latest.is_file() && !best.is_file() {
             return Err("nothing was learned yet: the run was too short for a first checkpoint".into());
         }
         let evaluation = Evaluation {
-            vehicle: spikewing_quad::Vehicle::find(if simulated == "crazyflie" {
-                "l2f0"
-            } else {
-                simulated
-            })?,
+            vehicle: Vehicle::find(vehicle)?,
             ..Evaluation::paper(self.eval_episodes.max(1), 1)?
         };
         // A run that is too short for an evaluation has no best.
@@ -265,7 +261,9 @@ impl TrainArgs {
         let (policy, dir) = (policy.display(), dir.display());
         eprintln!("policy: {policy}");
         eprintln!("  look at it:  spikewing policy inspect {policy}");
-        eprintln!("  fly it:      spikewing launch launch/hover_sim.launch.yaml policy:={policy}");
+        eprintln!(
+            "  fly it:      spikewing launch launch/hover_sim.launch.yaml policy:={policy} vehicle:={vehicle}"
+        );
         match done {
             true => eprintln!("  go on:       spikewing train --resume {dir} --updates {}", 2 * updates),
             false => eprintln!("  go on:       spikewing train --resume {dir}"),
@@ -277,16 +275,39 @@ impl TrainArgs {
     }
 }
 
-/// The guide of a run folder that was moved, or is gone on with from another directory, is where the folder is now.
-fn find_guide(options: &mut NodeOptions, dir: &Path) -> Result<(), Failure> {
-    let here = dir.join(setting::GUIDE_FILE);
-    let Ok(named) = options.parameters.text("policy_file").map(PathBuf::from) else { return Ok(()) };
-    if options.name == "guide_policy"
-        && named.file_name() == here.file_name()
-        && !named.is_file()
-        && here.is_file()
-    {
-        options.parameters.set("policy_file", Value::Text(here.display().to_string()))?;
+/// File of the vehicle in a run folder, for one that is not built in.
+const VEHICLE_FILE: &str = "vehicle.yaml";
+
+/// The vehicle of a new run, and how nodes are told of it.
+struct OwnVehicle {
+    vehicle: Vehicle,
+    named: String,
+}
+
+impl OwnVehicle {
+    /// A vehicle of a file goes into the run folder, so that the run can go on from anywhere, whatever becomes of the file.
+    fn of(name_or_path: &str, dir: &Path) -> Result<Self, Failure> {
+        let vehicle = Vehicle::find(name_or_path)?;
+        let named = match std::fs::read(name_or_path) {
+            Ok(text) if !Vehicle::is_built_in(name_or_path) => {
+                let path = dir.join(VEHICLE_FILE);
+                write_atomically(&path, &text).map_err(|e| format!("{}: {e}", path.display()))?;
+                path.display().to_string()
+            }
+            _ => name_or_path.to_owned(),
+        };
+        Ok(Self { vehicle, named })
+    }
+}
+
+/// Guide and vehicle of a run folder that was moved, or is gone on with from another directory, are where the folder is now.
+fn find_moved(options: &mut NodeOptions, dir: &Path) -> Result<(), Failure> {
+    for (parameter, file) in [("policy_file", setting::GUIDE_FILE), ("vehicle", VEHICLE_FILE)] {
+        let here = dir.join(file);
+        let Ok(named) = options.parameters.text(parameter).map(PathBuf::from) else { continue };
+        if named.file_name() == here.file_name() && !named.is_file() && here.is_file() {
+            options.parameters.set(parameter, Value::Text(here.display().to_string()))?;
+        }
     }
     Ok(())
 }

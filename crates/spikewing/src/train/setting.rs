@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
+use spikewing_quad::Vehicle;
 use spikewing_rl::checkpoint::write_atomically;
 
 use crate::Failure;
@@ -41,20 +42,28 @@ const X500: Robust = Robust {
     guide: include_bytes!("../../../../policies/x500/guide.safetensors"),
 };
 
+/// Vehicles for which a guide ships.
+const SHIPPED: [(&str, Robust); 2] = [("crazyflie", CRAZYFLIE), ("x500", X500)];
+
 impl Setting {
-    /// What it adds for a vehicle; nothing for one that no guide ships for.
-    pub fn of(self, vehicle: &str) -> Option<Robust> {
-        match (self, vehicle) {
-            (Self::Robust, "crazyflie") => Some(CRAZYFLIE),
-            (Self::Robust, "x500") => Some(X500),
-            _ => None,
+    /// What it adds for a vehicle; nothing for one that no guide ships for. A vehicle is known by name and content: another
+    /// one of the same name has no guide.
+    pub fn of(self, vehicle: &Vehicle) -> Option<Robust> {
+        if self == Self::Plain || Vehicle::built_in(&vehicle.name)?.content() != vehicle.content() {
+            return None;
         }
+        SHIPPED.iter().find(|(name, _)| *name == vehicle.name).map(|(_, robust)| *robust)
     }
 }
 
-/// The learned guide that ships for a vehicle, as a policy file.
-pub fn shipped_guide(vehicle: &str) -> Option<&'static [u8]> {
-    Setting::Robust.of(vehicle).map(|robust| robust.guide)
+/// The learned guide that ships for a vehicle, or for the one that it is a model of, as a policy file.
+pub fn shipped_guide(vehicle: &Vehicle) -> Option<&'static [u8]> {
+    let fits = |name: &str, content: &str| {
+        Vehicle::built_in(name).is_some_and(|built_in| built_in.content() == content)
+    };
+    vehicle.known_as().iter().filter(|(name, content)| fits(name, content)).find_map(|(name, _)| {
+        SHIPPED.iter().find(|(shipped, _)| shipped == name).map(|(_, robust)| robust.guide)
+    })
 }
 
 impl Robust {

@@ -6,7 +6,7 @@ use spikewing_msgs::{Message, spikewing_msgs::PolicyUpdate};
 use spikewing_runtime::{Time, codec::codec_named};
 use spikewing_snn::{
     Network, Shape,
-    policy::{Announcement, Metadata, Policy, SecretKey, sha256, sha256_of_hex},
+    policy::{Airframe, Announcement, Metadata, Policy, SecretKey, sha256, sha256_of_hex},
 };
 use spikewing_snn_policy::{Demands, Origin, Proposal, Updates};
 
@@ -50,7 +50,7 @@ impl Victim {
         };
         let demands = Demands {
             widths: shape.widths(),
-            vehicle: "crazyflie".into(),
+            airframes: vec![Airframe { name: "crazyflie".into(), content: String::new() }],
             control_rate_hz: 100.0,
             updates: Updates::Signed,
             learner_key_file: Some(run_dir.join("learner.pub")),

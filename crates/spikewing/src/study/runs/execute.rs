@@ -211,9 +211,8 @@ fn start(run: &Run, budget: &Budget) -> Result<Child, Failure> {
 
 /// Evaluates what a run left.
 fn conclude(run: &Run, budget: &Budget, wall: Duration) -> Result<RunResult, Failure> {
-    let simulator = if budget.vehicle == "crazyflie" { "l2f0" } else { &budget.vehicle };
-    let base =
-        Evaluation { vehicle: Vehicle::find(simulator)?, ..Evaluation::paper(budget.eval_episodes, 1)? };
+    let vehicle = Vehicle::find(&budget.vehicle)?;
+    let base = Evaluation { vehicle, ..Evaluation::paper(budget.eval_episodes, 1)? };
     let policy = run.dir.join("policy.safetensors").display().to_string();
     let start = eval::evaluate(&policy, "geometric", &base)?;
     let end = eval::evaluate(&policy, "geometric", &Evaluation { reward: Reward::end(), ..base })?;
