@@ -47,6 +47,10 @@ impl Vehicle {
     }
 }
 
+/// Body rates change within hundredths of a second, velocities do not: a turn is looked ahead for by this share of the time.
+/// At a third, a student's ordinary corrections still look like a fall.
+const TURNING_SHARE: f64 = 0.2;
+
 /// Where the student may fly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Envelope {
@@ -94,7 +98,8 @@ impl Envelope {
             return None;
         }
         let ahead = vehicle.position - setpoint + vehicle.velocity * self.lookahead_s;
-        let turned = vehicle.orientation * UnitQuaternion::new(vehicle.body_rates * self.lookahead_s);
+        let turned = vehicle.orientation
+            * UnitQuaternion::new(vehicle.body_rates * (self.lookahead_s * TURNING_SHARE));
         let tilt = (turned * Vector3::z()).z.clamp(-1.0, 1.0).acos();
         let sinks = -vehicle.velocity.z;
         let needed = sinks * self.lookahead_s + sinks * sinks / (2.0 * self.brake_mps2);
