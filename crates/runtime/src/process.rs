@@ -99,8 +99,8 @@ pub fn run(kind: &NodeKind, arguments: &[String]) -> ExitCode {
     // Before the log and its thread are there.
     #[cfg(feature = "r2r")]
     if let Err(error) = crate::r2r::environment::prepare() {
-        eprintln!("{}: the middleware's profiles: {}", kind.name, chain(&error));
-        return ExitCode::FAILURE;
+        // It flies without them, if less calmly.
+        eprintln!("{}: Fast DDS goes without our profiles: {error}", kind.name);
     }
     start_log(options.log_level.as_deref());
     for remark in &options.remarks {

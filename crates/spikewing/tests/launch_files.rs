@@ -120,3 +120,19 @@ fn gazebo_keeps_the_time_of_every_node() {
         }
     }
 }
+
+#[test]
+fn every_file_gives_a_landing_its_time() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../launch")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().ends_with(".launch.yaml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let told = text.contains("- let: {name: sigterm_timeout, value: \"30\"}");
+            assert!(
+                told,
+                "{}: `ros2 launch` would end the nodes in the middle of the landing",
+                path.display()
+            );
+        }
+    }
+}

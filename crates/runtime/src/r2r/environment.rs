@@ -1,10 +1,9 @@
 //! What Fast DDS, ROS 2's default middleware, is told where the user tells it nothing (fast_dds.xml).
 //!
-//! **UDP alone.** Fast DDS carries samples between processes of one machine through shared memory. The first sample for a
-//! process that has just appeared waits until that process answers a health check, which takes a busy one some tenths of
-//! a second, and with it every other sample of the *sending* process waits: a `ros2 topic echo` that starts would hold the
-//! drone's control up. Over UDP a send never waits for who listens. Other processes may have what they like, as both ends
-//! must offer shared memory for it to be used.
+//! **UDP alone.** Fast DDS carries samples between processes of one machine through shared memory. Flights were seen to miss
+//! 0.2 to 0.3 s of control when a process such as `ros2 topic echo` joined, with shared memory and never without; most likely
+//! the first sample for a new process waits for its answer to a health check, and every other sample of the *sending*
+//! process behind it. Other processes may have what they like, as both ends must offer shared memory for it to be used.
 //!
 //! **Announcements five times a second.** A process that joins announces itself before it can hear the answer, and is
 //! answered once. When that is lost it learns of us by our next announcement, of which Fast DDS makes one in three seconds:
@@ -15,7 +14,17 @@
 //! what is latched; when that comes before the writer knows of it, it gets its sample with the writer's next heartbeat, of
 //! which Fast DDS, too, makes one in three seconds.
 
-use std::{ffi::CString, io, path::Path};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::SystemTime,
+};
+
+/// Where this process's profiles lie until they are loaded.
+static PROFILES: OnceLock<PathBuf> = OnceLock::new();
 
 /// Names the file of profiles.
 const PROFILES_FILE: &str = "FASTRTPS_DEFAULT_PROFILES_FILE";
@@ -36,31 +45,35 @@ fn is_ours(variable: impl Fn(&str) -> Option<String>, exists: impl Fn(&Path) -> 
 /// Prepares this process's environment. To be called while the process has one thread only.
 ///
 /// # Errors
-/// When the system has no memory for the profiles.
+/// When the profiles cannot be written; the process may go on without them.
 pub fn prepare() -> io::Result<()> {
     if is_ours(|name| std::env::var(name).ok(), Path::exists) {
-        let file = profiles()?;
+        let file = PROFILES.get_or_init(|| name(&std::env::temp_dir()));
+        write(file)?;
         // SAFETY: no other thread is there to read the environment.
         unsafe { std::env::set_var(PROFILES_FILE, file) };
     }
     Ok(())
 }
 
-/// The profiles as a file that lives in memory, as long as this process does.
-fn profiles() -> io::Result<String> {
-    use std::{fs::File, io::Write, os::fd::FromRawFd};
-    let name = CString::new("fast_dds.xml")?;
-    // SAFETY: the name ends with a zero.
-    let descriptor = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
+/// Fast DDS has read its profiles, or never will: the file goes.
+pub fn loaded() {
+    if let Some(file) = PROFILES.get() {
+        // Somebody who has removed it already is no trouble.
+        let _ = std::fs::remove_file(file);
     }
-    // SAFETY: the descriptor is new and nobody else's.
-    let mut file = unsafe { File::from_raw_fd(descriptor) };
-    file.write_all(include_bytes!("fast_dds.xml"))?;
-    // It stays open: Fast DDS opens it by its number.
-    std::mem::forget(file);
-    Ok(format!("/proc/self/fd/{descriptor}"))
+}
+
+fn name(folder: &Path) -> PathBuf {
+    let nanoseconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    folder.join(format!("spikewing-fast_dds-{}-{nanoseconds}.xml", std::process::id()))
+}
+
+/// Fast DDS takes no file but one with a path: a file in memory alone will not do.
+fn write(file: &Path) -> io::Result<()> {
+    // A new file, nobody else's, readable by us alone.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(include_bytes!("fast_dds.xml"))
 }
 
 #[cfg(test)]
@@ -84,8 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn the_profiles_can_be_read_as_a_file() {
-        let file = profiles().unwrap();
-        assert_eq!(std::fs::read(file).unwrap(), include_bytes!("fast_dds.xml"));
+    fn the_profiles_are_a_file_of_our_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = name(folder.path());
+        write(&file).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), include_bytes!("fast_dds.xml"));
+        assert!(write(&file).is_err(), "a file that is there is somebody's");
     }
 }

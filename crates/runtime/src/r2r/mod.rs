@@ -116,7 +116,9 @@ pub fn run(kind: &NodeKind, options: &NodeOptions, stop: &AtomicBool) -> Result<
     let node = host::build(kind, options)?;
     let plan = Plan::new(&node.interface(), options)?;
     let bell = Doorbell::new();
-    let wire = R2rWire::new(&plan, options, &bell)?;
+    let wire = R2rWire::new(&plan, options, &bell);
+    environment::loaded();
+    let wire = wire?;
     tracing::info!(node = options.full_name(), "up inside ROS 2");
     let mut host = Host::new(node, plan, wire, options, &bell);
     let finish = host.run(stop);

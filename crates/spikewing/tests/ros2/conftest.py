@@ -8,6 +8,7 @@ import time
 
 import pytest
 import rclpy
+import yaml
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
@@ -119,9 +120,13 @@ def flight(request, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp(request.param)
     range_ = {"dds": {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}}.get(request.param, {})
-    process = Process(
-        folder, ["spikewing", "launch", "launch/hover_sim.launch.yaml", "--transport", request.param], range_
-    )
+    # Nobody else can publish here: anybody's updates are taken.
+    params = yaml.safe_load((ROOT / "params/hover.yaml").read_text())
+    params.setdefault("/**/snn_policy", {}).setdefault("ros__parameters", {})["updates"] = "any"
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(params))
+    launch = ["spikewing", "launch", "launch/hover_sim.launch.yaml", f"params:={file}", "--transport", request.param]
+    process = Process(folder, launch, range_)
     process.transport = request.param
     probe = Probe("waits_for_the_student")
     authority = probe.hear(Authority, "authority", LATCHED)
