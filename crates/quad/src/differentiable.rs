@@ -1,7 +1,7 @@
 //! Differentiable flight: a step, the Jacobian of it, and the adjoint of what a policy sees.
 //!
 //! With x = (p, q, v, ω, r) the state in the column order of the reference data and u the action, a step gives x′ = F(x, u)
-//! together with ∂F/∂x and ∂F/∂u, exactly (by [`Dual`] numbers through the simulator's own equations, the quaternion's
+//! together with ∂F/∂x and ∂F/∂u, exactly (by dual numbers through the simulator's own equations, the quaternion's
 //! normalisation and the limits of actions and rotors included). [`Jacobian::pull`] is the adjoint: from ∂L/∂x′ to ∂L/∂x and
 //! ∂L/∂u. A loss over a flight is differentiated by pulling from its last step to its first.
 //!

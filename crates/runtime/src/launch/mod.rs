@@ -3,8 +3,8 @@
 //! Actions: `arg`, `let`, `unset`, `set_env`, `unset_env`, `append_env`, `node`, `executable`, `group`, `include` (of YAML
 //! files), `push_ros_namespace`, `set_parameter`, `set_remap`, `log`; each may have `if` or `unless`. Groups are scopes: what
 //! is set in one is forgotten after it; an included file is none, so that what it sets and pushes stays, as in ROS 2.
-//! Substitutions ([`template`]): `var`, `env`, `optenv`, `dirname`, `filename`, `find-pkg-share`, `find-pkg-prefix`,
-//! `exec-in-pkg`, `find-exec`, `eval` ([`expression`]), `anon`, `not`, `and`, `or`, `any`, `all`, `equals`, `not-equals`, `if`.
+//! Substitutions (`template.rs`): `var`, `env`, `optenv`, `dirname`, `filename`, `find-pkg-share`, `find-pkg-prefix`,
+//! `exec-in-pkg`, `find-exec`, `eval` (`expression.rs`), `anon`, `not`, `and`, `or`, `any`, `all`, `equals`, `not-equals`, `if`.
 //!
 //! What `ros2 launch` refuses is refused, as is what it knows and this does not; nothing is passed over. Two things are
 //! stricter than there: an argument on the command line that no file declares, and a key that stands twice.
