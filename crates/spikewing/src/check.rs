@@ -227,8 +227,13 @@ fn judge(heard: &Heard, seconds: f64) -> Vec<Row> {
         None => row("odometry", Passed, said),
     }
     let rate = f64::from(heard.sensors) / seconds;
-    let verdict = if rate >= 100.0 { Passed } else { Failed };
-    row("imu", verdict, format!("{rate:.0} a second on sensor_combined; the estimator wants 100 or more"));
+    // A hundred less what a busy machine loses: PX4's own simulation sends 98 there.
+    let verdict = if rate >= 90.0 { Passed } else { Failed };
+    row(
+        "imu",
+        verdict,
+        format!("{rate:.0} a second on sensor_combined; the estimator wants about 100 or more"),
+    );
     match heard.landed {
         Some(landed) => {
             row("land detector", Passed, if landed { "on the ground".into() } else { "in the air".into() })
