@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spikewing_msgs::{nav_msgs::Odometry, spikewing_msgs as sw};
+use spikewing_msgs::spikewing_msgs as sw;
 use spikewing_runtime::{
     Node, NodeOptions, Outbox, Received, Time,
     dds::{self, DdsConfig},
@@ -26,7 +26,6 @@ const DOMAIN: u16 = 112;
 const PERIOD_S: f64 = 0.01;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const ODOMETRY: Input<Odometry> = Input::new("odometry", Qos::sensor(50));
 const COMMAND: Input<sw::MotorCommand> = Input::new("command", Qos::sensor(50));
 const POLICY: Input<sw::PolicyStatus> = Input::new("policy/status", Qos::latched());
 const LEARNER: Input<sw::LearnerStatus> = Input::new("learner/status", Qos::reliable(10));
@@ -38,7 +37,6 @@ struct Heard {
     policy: sw::PolicyStatus,
     learner: sw::LearnerStatus,
     vehicle: sw::VehicleStatus,
-    odometry: Option<Time>,
     /// Stamp of the state and source of the last commands.
     commands: Vec<(Time, u8)>,
     refused: u64,
@@ -49,15 +47,13 @@ struct Watcher(Arc<Mutex<Heard>>);
 
 impl Node for Watcher {
     fn interface(&self) -> Interface {
-        Interface::new().input(&ODOMETRY).input(&COMMAND).input(&POLICY).input(&LEARNER).input(&VEHICLE)
+        Interface::new().input(&COMMAND).input(&POLICY).input(&LEARNER).input(&VEHICLE)
     }
 
     fn on_message(&mut self, _now: Time, message: &Received<'_>, _out: &mut Outbox) {
         let mut heard = self.0.lock().unwrap();
         if let Some(m) = message.on(&COMMAND) {
             heard.commands.push((Time::from(&m.odometry_stamp), m.source));
-        } else if let Some(m) = message.on(&ODOMETRY) {
-            heard.odometry = Some(Time::from(&m.header.stamp));
         } else if let Some(m) = message.on(&POLICY) {
             heard.policy = m.clone();
         } else if let Some(m) = message.on(&LEARNER) {
@@ -210,12 +206,20 @@ fn weights_are_swapped_in_flight_and_any_node_may_be_killed() {
     assert!(handover < 0.1, "{handover} s");
     live.until_the_student_flies();
 
-    let died = live.heard.lock().unwrap().odometry.unwrap();
+    let flown = live.heard.lock().unwrap().commands.len();
     live.kill("supervisor");
-    live.until("PX4 fails safe", |h| h.vehicle.failsafe);
-    let failed_safe = (Time::from(&live.heard.lock().unwrap().vehicle.header.stamp) - died).seconds();
-    println!("the autopilot's failsafe {failed_safe:.2} s after the supervisor's death");
-    assert!(failed_safe < 2.0);
-    live.until("it has landed", |h| h.vehicle.landed && !h.vehicle.armed);
+    live.until("the next supervisor commands", |h| h.commands.len() > flown + 30);
+    let gap = {
+        let commands = &live.heard.lock().unwrap().commands[flown - 1..];
+        commands.windows(2).map(|w| (w[1].0 - w[0].0).seconds()).fold(0.0, f64::max)
+    };
+    println!(
+        "{gap:.3} s between the last command of the supervisor that was killed and the first of the next"
+    );
+    // 0.3 s, and what a busy machine takes on top.
+    assert!(gap < 0.6, "{gap} s");
+    live.until_the_student_flies();
+    let vehicle = live.heard.lock().unwrap().vehicle.clone();
+    assert!(vehicle.armed && !vehicle.failsafe, "{vehicle:?}");
     assert_eq!(live.heard.lock().unwrap().refused, 0);
 }

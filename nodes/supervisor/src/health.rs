@@ -20,6 +20,9 @@ const REPEATS: Limits<u32> = Limits(4, 10);
 const POSITION_M: Limits<f64> = Limits(0.5, 1.5);
 const VELOCITY_M_S: Limits<f64> = Limits(0.7, 1.5);
 const ATTITUDE_RAD: Limits<f64> = Limits(0.2, 0.5);
+/// What the estimator calls lost is lost after so long. A fall that is being caught contradicts a filter for a moment, too, and the
+/// autopilot, which is handed the vehicle then, needs longer than that to be of use.
+const LOST: Span = Span::from_millis(500);
 /// How far position may be from where velocity leads, over [`MEMORY_S`], m.
 const DISAGREEMENT_M: f64 = 0.3;
 const MEMORY_S: f64 = 0.5;
@@ -33,6 +36,8 @@ pub(crate) struct Monitor {
     /// Position minus what velocity makes of it, leaking, m.
     disagreement: Vector3<f64>,
     deviation: Deviation,
+    /// Since when the estimator has called something lost, and the newest state.
+    lost: Option<(Time, Time)>,
 }
 
 /// Standard deviations of the worst axis; zero: not known.
@@ -60,11 +65,25 @@ impl Deviation {
     }
 }
 
+impl Deviation {
+    /// What nobody can fly on.
+    fn lost(&self) -> Option<&'static str> {
+        let lost = [
+            (self.position_m > POSITION_M.1, "the estimator has lost the position"),
+            (self.velocity_m_s > VELOCITY_M_S.1, "the estimator has lost the velocity"),
+            (self.attitude_rad > ATTITUDE_RAD.1, "the estimator has lost the attitude"),
+        ];
+        lost.iter().find(|(is, _)| *is).map(|(_, why)| *why)
+    }
+}
+
 impl Monitor {
     /// Takes a new state.
     pub fn observe(&mut self, now: Time, vehicle: &Vehicle, m: &Odometry) {
         self.age = now - vehicle.stamp;
         self.deviation = Deviation::of(m);
+        let since = self.lost.map_or(now, |(since, _)| since);
+        self.lost = self.deviation.lost().map(|_| (since, now));
         if let Some(last) = self.last {
             let same = Vehicle { stamp: last.stamp, ..*vehicle } == last;
             self.repeats = if same { self.repeats.saturating_add(1) } else { 0 };
@@ -93,10 +112,8 @@ impl Monitor {
         let hopeless = [
             (self.age > AGE.1, "odometry is too old to fly on"),
             (self.repeats >= REPEATS.1, "odometry is frozen"),
-            (d.position_m > POSITION_M.1, "the estimator has lost the position"),
-            (d.velocity_m_s > VELOCITY_M_S.1, "the estimator has lost the velocity"),
-            (d.attitude_rad > ATTITUDE_RAD.1, "the estimator has lost the attitude"),
         ];
+        let lost = self.lost.filter(|(since, newest)| *newest - *since >= LOST).and_then(|_| d.lost());
         let doubtful = [
             (self.age > AGE.0, "odometry is late"),
             (self.repeats >= REPEATS.0, "odometry repeats itself"),
@@ -106,7 +123,7 @@ impl Monitor {
             (d.attitude_rad > ATTITUDE_RAD.0, "the estimator is unsure of the attitude"),
         ];
         let worst = |list: &[(bool, &'static str)]| list.iter().find(|(is, _)| *is).map(|(_, why)| *why);
-        match (worst(&hopeless), worst(&doubtful)) {
+        match (worst(&hopeless).or(lost), worst(&doubtful)) {
             (Some(reason), _) => Health::Unflyable(reason),
             (None, Some(reason)) => Health::Doubtful(reason),
             (None, None) => Health::Sound,
