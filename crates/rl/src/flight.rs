@@ -106,8 +106,6 @@ struct Airframe {
 pub struct FlightStats {
     /// Mean reward of a step.
     pub reward: f64,
-    /// Mean ‖π_t − π_{t−1}‖².
-    pub action_change: f64,
     /// Share of flights that were lost.
     pub lost: f64,
 }
@@ -158,7 +156,6 @@ pub fn differentiate(
     let n = worlds.len() as f64;
     Ok(Some(FlightStats {
         reward: worlds.iter().map(|w| w.reward_sum).sum::<f64>() / steps,
-        action_change: worlds.iter().map(|w| w.change_sum).sum::<f64>() / steps,
         lost: worlds.iter().filter(|w| w.lost.is_some()).count() as f64 / n,
     }))
 }
@@ -285,7 +282,6 @@ struct Flight<'a> {
     /// Steps after which the flight was lost.
     lost: Option<usize>,
     reward_sum: f64,
-    change_sum: f64,
     /// ∂L/∂x of the state after the step that is pulled next.
     adjoint: Adjoint,
     /// ∂L/∂a of the step that is pulled next, as far as it comes from the change to the step after it.
@@ -326,7 +322,6 @@ impl<'a> Flight<'a> {
             actions: Vec::with_capacity(settings.horizon),
             lost: None,
             reward_sum: 0.0,
-            change_sum: 0.0,
             adjoint: [0.0; STATE],
             pending: [0.0; ACTION],
         }
@@ -378,8 +373,6 @@ impl World<f32> for Flight<'_> {
             return;
         }
         self.reward_sum += self.reward.of_state(&next, &setpoint, &wide);
-        let change = |i: usize| f64::from(action[i] - self.before(step)[i]).powi(2);
-        self.change_sum += (0..ACTION).map(change).sum::<f64>();
         self.states.push(next);
         self.jacobians.push(jacobian);
         self.actions.push(action);
