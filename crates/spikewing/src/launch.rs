@@ -139,7 +139,7 @@ fn known_to_nobody(nodes: &[LaunchNode]) -> Result<Vec<String>, Failure> {
                 let name = assignment.name.as_str();
                 let known = matches!(name, "use_sim_time" | "start_type_description_service")
                     || name.starts_with("qos_overrides.")
-                    || registry::NODES.iter().any(|kind| (kind.declare)().iter().any(|d| d.name == name));
+                    || registry::all().any(|kind| (kind.declare)().iter().any(|d| d.name == name));
                 if !known {
                     let line = assignment.line.map(|l| format!(", line {l}")).unwrap_or_default();
                     let remark = format!(

@@ -7,6 +7,7 @@ mod eval;
 mod launch;
 mod policy;
 mod progress;
+mod record;
 mod study;
 mod topics;
 mod train;
@@ -45,6 +46,7 @@ enum Command {
     Call(call::CallArgs),
     Check(check::CheckArgs),
     Topics(topics::TopicsArgs),
+    Record(record::RecordArgs),
     Node(NodeArgs),
 }
 
@@ -52,7 +54,7 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 struct NodeArgs {
-    /// simulator, px4_bridge, state_estimator, guide_policy, snn_policy, supervisor or online_learner
+    /// simulator, px4_bridge, state_estimator, guide_policy, snn_policy, supervisor, online_learner or recorder
     name: String,
     /// Standard arguments: --ros-args -r FROM:=TO -p NAME:=VALUE --params-file FILE …, --help
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -66,6 +68,11 @@ fn main() -> ExitCode {
             Ok(kind) => spikewing_runtime::process::run(kind, &node.arguments),
             Err(error) => fail(&error),
         };
+    }
+    if let Command::Record(record) = &cli.command
+        && record.is_live()
+    {
+        return spikewing_runtime::process::run(&spikewing_recorder::NODE, &record.arguments(&cli.log_level));
     }
     let level = match &cli.command {
         // Resets throw the estimator out of its track hundreds of times, on purpose.
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
         Command::Call(args) => return args.run(),
         Command::Check(args) => return args.run(),
         Command::Topics(args) => args.run(),
+        Command::Record(args) => args.mend(),
         Command::Node(_) => Ok(()),
     };
     spikewing_runtime::console::close();

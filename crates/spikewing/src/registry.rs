@@ -1,4 +1,4 @@
-//! The nodes that this program holds.
+//! The nodes that this program holds: those that fly and learn, and those beside them.
 
 use spikewing_runtime::NodeKind;
 
@@ -13,13 +13,21 @@ pub const NODES: [&NodeKind; 7] = [
     &spikewing_online_learner::NODE,
 ];
 
+/// Nodes beside the control loop: nothing that flies waits for them.
+pub const ASIDE: [&NodeKind; 1] = [&spikewing_recorder::NODE];
+
+/// Every node.
+pub fn all() -> impl Iterator<Item = &'static NodeKind> {
+    NODES.into_iter().chain(ASIDE)
+}
+
 /// The node of that name, or an error with all names and the nearest.
 ///
 /// # Errors
 /// When there is none.
 pub fn find(name: &str) -> Result<&'static NodeKind, String> {
-    NODES.into_iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let names: Vec<&str> = NODES.iter().map(|kind| kind.name).collect();
+    all().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<&str> = all().map(|kind| kind.name).collect();
         let nearest = names
             .iter()
             .map(|n| (strsim::jaro_winkler(n, name), *n))

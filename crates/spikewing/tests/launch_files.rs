@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spikewing::registry::NODES;
+use spikewing::registry;
 use spikewing_runtime::{
     NodeOptions,
     args::{self, Parsed, Setting},
@@ -38,7 +38,8 @@ fn read(file: &Path) -> Launch {
 }
 
 fn options(node: &launch::LaunchNode) -> NodeOptions {
-    let kind = NODES.iter().find(|k| k.name == node.exec).unwrap_or_else(|| panic!("no node {}", node.exec));
+    let kind =
+        registry::all().find(|k| k.name == node.exec).unwrap_or_else(|| panic!("no node {}", node.exec));
     match args::parse(kind, &node.arguments()).unwrap() {
         Parsed::Run(options) => *options,
         Parsed::Help(_) => panic!("no help was asked for"),
@@ -63,7 +64,7 @@ fn names_for_all_nodes_are_known_to_one_of_the_launch() {
         let known: Vec<&str> = launch
             .nodes
             .iter()
-            .filter_map(|n| NODES.iter().find(|k| k.name == n.exec))
+            .filter_map(|n| registry::all().find(|k| k.name == n.exec))
             .flat_map(|k| (k.declare)().into_iter().map(|d| d.name))
             .chain(["use_sim_time"])
             .collect();
@@ -134,5 +135,54 @@ fn every_file_gives_a_landing_its_time() {
                 path.display()
             );
         }
+    }
+}
+
+/// What a person names flies; what a person wrote into a parameter file flies if nothing is named.
+#[test]
+fn the_vehicle_that_is_named_is_every_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let params = folder.path().join("mine.yaml");
+    fs::write(&params, "/**:\n  ros__parameters:\n    vehicle: x500\n").unwrap();
+    let params = ("params".to_owned(), params.display().to_string());
+    let named = ("vehicle".to_owned(), "some where/1.yaml".to_owned());
+    for file in ["hover_sim", "train_sim", "fleet_sim"] {
+        let path = root().join(format!("launch/{file}.launch.yaml"));
+        let vehicles = |given: &[(String, String)]| -> Vec<String> {
+            let launch = launch::read(&path, given).unwrap();
+            let all = launch
+                .nodes
+                .iter()
+                .filter_map(|n| options(n).parameters.text("vehicle").ok().map(str::to_owned));
+            let mut all: Vec<String> = all.collect();
+            assert!(all.len() >= 4, "{all:?}");
+            all.dedup();
+            all
+        };
+        assert_eq!(vehicles(&[]), ["crazyflie"], "{file}");
+        assert_eq!(vehicles(std::slice::from_ref(&params)), ["x500"], "{file}");
+        assert_eq!(vehicles(&[params.clone(), named.clone()]), ["some where/1.yaml"], "{file}");
+    }
+}
+
+#[test]
+fn a_flight_is_recorded_where_it_is_wished() {
+    for file in launch_files() {
+        if file.ends_with("fleet_drone.launch.yaml") {
+            continue;
+        }
+        let mut given = vec![("record".to_owned(), "true".to_owned())];
+        if file.ends_with("drone.launch.yaml") {
+            given.push(("policy".into(), "/some/policy.safetensors".into()));
+        }
+        let launch = launch::read(&file, &given).unwrap();
+        let recorder = launch.nodes.iter().find(|n| n.exec == "recorder").unwrap();
+        assert!(
+            options(recorder).parameters.text("file").unwrap().ends_with("flight.mcap"),
+            "{}",
+            file.display()
+        );
+        let without = read(&file);
+        assert!(without.nodes.iter().all(|n| n.exec != "recorder"), "{}", file.display());
     }
 }

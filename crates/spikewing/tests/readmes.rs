@@ -6,12 +6,12 @@
 
 use std::{fs, path::Path};
 
-use spikewing::registry::NODES;
+use spikewing::registry;
 use spikewing_runtime::{NodeOptions, args::markdown_table};
 
 #[test]
 fn readmes_have_the_declared_parameters() {
-    for kind in NODES {
+    for kind in registry::all() {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nodes").join(kind.name).join("README.md");
         let text = fs::read_to_string(&path).unwrap();
@@ -39,7 +39,7 @@ fn listed(text: &str, section: &str) -> Vec<String> {
 
 #[test]
 fn readmes_name_every_topic_and_service_and_no_other() {
-    for kind in NODES {
+    for kind in registry::all() {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nodes").join(kind.name).join("README.md");
         let text = fs::read_to_string(&path).unwrap();
@@ -67,7 +67,7 @@ fn readmes_name_every_topic_and_service_and_no_other() {
 
 #[test]
 fn every_parameter_says_what_it_does() {
-    for kind in NODES {
+    for kind in registry::all() {
         for d in (kind.declare)() {
             assert!(!d.description.is_empty(), "{}: {}", kind.name, d.name);
             assert!(
@@ -113,5 +113,33 @@ fn the_filter_of_message_packages_has_every_topic() {
     types.extend(["rcl_interfaces/msg/Log", "rosgraph_msgs/msg/Clock"]);
     for ros_type in types {
         assert!(packages.contains(&ros_type.split('/').next().unwrap()), "{ros_type}: .cargo/config.toml");
+    }
+}
+
+/// A topic that a node publishes and nobody records would be missed only when it is wanted.
+#[test]
+fn the_recorder_records_what_every_node_publishes_and_hears() {
+    use spikewing_recorder::topics::{OF_A_DRONE, SHARED};
+    for kind in registry::NODES {
+        let options = NodeOptions::of(kind);
+        let interface = (kind.build)(&options.context()).unwrap().interface();
+        for end in interface.outputs.iter().chain(&interface.inputs) {
+            let recorded = SHARED.iter().chain(&OF_A_DRONE).find(|t| t.name == end.name);
+            let recorded =
+                recorded.unwrap_or_else(|| panic!("{}: `{}` is not recorded", kind.name, end.name));
+            assert_eq!(recorded.message, end.message, "{}: `{}`", kind.name, end.name);
+        }
+        // A reader that asks for more than a writer offers hears nothing.
+        for end in &interface.outputs {
+            let recorded = SHARED.iter().chain(&OF_A_DRONE).find(|t| t.name == end.name).unwrap();
+            let latched = |q: spikewing_runtime::port::Qos| {
+                q.durability == spikewing_runtime::port::Durability::TransientLocal
+            };
+            let reliable = |q: spikewing_runtime::port::Qos| {
+                q.reliability == spikewing_runtime::port::Reliability::Reliable
+            };
+            assert!(!latched(recorded.qos) || latched(end.qos), "{}", end.name);
+            assert!(!reliable(recorded.qos) || reliable(end.qos), "{}", end.name);
+        }
     }
 }

@@ -261,12 +261,8 @@ impl TrainArgs {
         let (policy, dir) = (policy.display(), dir.display());
         eprintln!("policy: {policy}");
         eprintln!("  look at it:  spikewing policy inspect {policy}");
-        eprintln!("  fly it:      spikewing launch launch/hover_sim.launch.yaml policy:={policy}");
-        if vehicle != "crazyflie" {
-            eprintln!(
-                "               with params:=FILE, a copy of params/hover.yaml that says `vehicle: {vehicle}`"
-            );
-        }
+        let own = if vehicle == "crazyflie" { String::new() } else { format!(" vehicle:={vehicle}") };
+        eprintln!("  fly it:      spikewing launch launch/hover_sim.launch.yaml policy:={policy}{own}");
         match done {
             true => eprintln!("  go on:       spikewing train --resume {dir} --updates {}", 2 * updates),
             false => eprintln!("  go on:       spikewing train --resume {dir}"),
