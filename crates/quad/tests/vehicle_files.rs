@@ -298,3 +298,30 @@ fn motors_without_lag_follow_at_once_and_fast_ones_as_their_exponential() {
     }
     assert_eq!(vehicle.parts_of_step(0.01), 2);
 }
+
+/// Keys that a refusal of an unknown one names.
+fn keys(yaml: &str) -> Vec<String> {
+    let error = Vehicle::from_yaml(yaml, "test").unwrap_err().to_string();
+    let list = error.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{error}"));
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// params/vehicles/README.md names every key, and no other.
+#[test]
+fn the_page_of_vehicles_has_every_key() {
+    let whole = include_str!("../../../params/vehicles/l2f2.yaml");
+    let without = whole.split("\nsimulation:").next().unwrap();
+    let mut known = keys(&format!("nothing: 1\n{whole}"));
+    let rotor = without.replacen("spin: -1.0", "nothing: 1, spin: -1.0", 1);
+    known.extend(keys(&rotor).iter().map(|key| format!("rotors[].{key}")));
+    let simulation = format!("{without}\nsimulation: {{nothing: 1}}\n");
+    known.extend(keys(&simulation).iter().map(|key| format!("simulation.{key}")));
+    let page = include_str!("../../../params/vehicles/README.md");
+    let mut told: Vec<String> = page
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned()))
+        .collect();
+    known.sort();
+    told.sort();
+    assert_eq!(told, known);
+}

@@ -60,9 +60,10 @@ pub struct TrainArgs {
     /// Updates to make in all [default: 8000, or what the run that goes on was to make]
     #[arg(long)]
     updates: Option<u64>,
-    /// Drones that fly at the same time, and of which one learner takes the experience
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    drones: u8,
+    /// Drones that fly at the same time, and of which one learner takes the experience [default: 1, or those of the run that
+    /// goes on]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    drones: Option<u8>,
     /// Stop after so many minutes at the latest
     #[arg(long)]
     max_minutes: Option<f64>,
@@ -101,7 +102,12 @@ impl TrainArgs {
         let dir = self.run_dir()?;
         let nodes = self.options(&dir)?;
         let updates = learner(&nodes, |p| p.count("stop_after_updates").map(|n| n as u64))?;
-        run_file::write(&dir, &nodes)?;
+        let drones = match (self.drones, &self.resume) {
+            (Some(drones), _) => drones,
+            (None, Some(dir)) => run_file::drones(dir)?,
+            (None, None) => 1,
+        };
+        run_file::write(&dir, &nodes, drones)?;
 
         let progress = Rc::new(RefCell::new(Progress::new(updates, self.max_minutes)));
         progress.borrow().say(&format!(
@@ -109,11 +115,11 @@ impl TrainArgs {
             learner(&nodes, |p| p.text("method").map(str::to_owned))?,
             learner(&nodes, |p| p.text("vehicle").map(str::to_owned))?,
             learner(&nodes, |p| p.integer("seed"))?,
-            if self.drones > 1 { format!(" of {} drones", self.drones) } else { String::new() },
+            if drones > 1 { format!(" of {drones} drones") } else { String::new() },
             dir.display()
         ));
         let limit = self.max_minutes.map(|m| Duration::from_secs_f64((m * 60.0).max(0.0)));
-        let fleet = spikewing::fleet::nodes(&nodes, self.drones.into())?;
+        let fleet = spikewing::fleet::nodes(&nodes, drones.into())?;
         let run = Run { nodes: &fleet, dir: &dir, updates, limit, stop: &stop, progress: &progress };
         let flown = run.fly()?;
         let wall_s = started.elapsed().as_secs_f64();
