@@ -116,6 +116,11 @@ impl Reward {
         Self { orientation, ..self }
     }
 
+    /// The same with the action judged in another scale.
+    pub const fn with_scale(self, scale: ActionScale) -> Self {
+        Self { scale, ..self }
+    }
+
     /// Reward of having come to `state` (position relative to the setpoint is `position_error`) by `action`.
     pub fn of_state(&self, state: &State, setpoint: &nalgebra::Vector3<f64>, action: &[f64; 4]) -> f64 {
         let q = state.orientation;

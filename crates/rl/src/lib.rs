@@ -14,6 +14,7 @@ pub mod flight;
 pub mod guide;
 pub mod lanes;
 pub mod metrics;
+pub mod probe;
 pub mod replay;
 pub mod schedule;
 mod trainer;

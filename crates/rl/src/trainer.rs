@@ -63,11 +63,11 @@ pub struct UpdateStats {
 #[derive(Serialize, Deserialize)]
 pub struct Trainer {
     config: Config,
-    rng: Xoshiro256PlusPlus,
-    actor: Network<f32>,
+    pub(crate) rng: Xoshiro256PlusPlus,
+    pub(crate) actor: Network<f32>,
     target_actor: Network<f32>,
     actor_adam: Adam<f32>,
-    critics: Critics,
+    pub(crate) critics: Critics,
     replay: Replay,
     slope: Slope,
     updates: u64,
@@ -216,6 +216,12 @@ impl Trainer {
         self.replay.sequences() >= self.config.batch.min(8)
     }
 
+    /// Whether the actor follows the critics by now.
+    pub(crate) fn follows(&self) -> bool {
+        let config = &self.config;
+        config.method.reinforces() && (self.updates >= config.critic_warmup_updates || !config.clones())
+    }
+
     /// One update of critics and actor; `None` while there is too little experience.
     ///
     /// # Errors
@@ -225,9 +231,9 @@ impl Trainer {
             return Ok(None);
         }
         let (slope, lambda_bc, reward) = (self.slope(), self.lambda_bc(), self.reward());
+        let follows = self.follows();
         let (config, buffers) = (&self.config, &mut self.buffers);
         let reinforces = config.method.reinforces();
-        let follows = reinforces && (self.updates >= config.critic_warmup_updates || !config.clones());
         let tau = config.tau as f32;
         let batch = Batch::sample(config, &self.replay, &mut self.rng);
         let mut stats = UpdateStats { slope, lambda_bc, ..UpdateStats::default() };

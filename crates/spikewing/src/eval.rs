@@ -231,8 +231,18 @@ pub fn other_vehicle(policy: &Policy, vehicle: &Vehicle) -> Option<String> {
     Some(format!("was made for `{made_for}` and flies another vehicle, `{}`{differs}", vehicle.name))
 }
 
-/// Evaluates a policy file, or the geometric guide. `guide` flies the first steps of a spiking policy.
+/// Evaluates a policy file, or the geometric guide. `guide` flies the first half second of a spiking policy.
 pub fn evaluate(policy: &str, guide: &str, evaluation: &Evaluation) -> Result<Report, Failure> {
+    evaluate_after(policy, guide, WARMUP_STEPS, evaluation)
+}
+
+/// The same with another number of steps for the guide: 0, and a spiking policy flies from the first step on.
+pub fn evaluate_after(
+    policy: &str,
+    guide: &str,
+    guide_steps: usize,
+    evaluation: &Evaluation,
+) -> Result<Report, Failure> {
     let guide = Guide::find(guide, &evaluation.vehicle)?;
     if policy == "geometric" {
         return Ok(Report::new(fly(evaluation, &mut Geometric::for_vehicle(&evaluation.vehicle)), None));
@@ -240,7 +250,7 @@ pub fn evaluate(policy: &str, guide: &str, evaluation: &Evaluation) -> Result<Re
     let loaded = load(policy, &evaluation.vehicle)?;
     Ok(match loaded.model() {
         Model::Spiking(network) => {
-            let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: WARMUP_STEPS };
+            let mut pilot = WarmStart { guide, student: SpikingPilot::new(network), steps: guide_steps };
             let summary = fly(evaluation, &mut pilot);
             Report::new(summary, Some(pilot.student.operations()))
         }

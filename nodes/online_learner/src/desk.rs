@@ -19,14 +19,14 @@ use spikewing_rl::{
 };
 use spikewing_snn::policy::{Airframe, Announcement, LAST_VERSION, Metadata, Policy, SecretKey};
 
-use crate::settings::Settings;
+use crate::{layers, settings::Settings};
 
 /// Versions by which somebody's word raises the next one at most.
 const LARGEST_JUMP: u64 = 1_000_000;
 /// Episodes over which the mean return goes.
 const WINDOW: usize = 20;
 /// Columns of the metrics.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "evaluation_return",
     "episodes",
     "environment_steps",
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 16] = [
     "q_mean",
     "firing_rate",
     "policy_version",
+    "curve_return",
 ];
 
 /// One record of experience, checked for form but not for content.
@@ -64,6 +65,11 @@ pub struct Progress {
     /// Of the last evaluation in the embedded dynamics.
     pub evaluation_return: Option<f64>,
     pub evaluated_at: u64,
+    /// Of the last point of the learning curve.
+    #[serde(default)]
+    pub curve_at: u64,
+    #[serde(default)]
+    pub probed_at: u64,
     pub best_return: Option<f64>,
     pub policy_version: u64,
     pub published_at: u64,
@@ -115,6 +121,8 @@ pub struct Desk {
     publish_every: u64,
     checkpoint_every: u64,
     evaluate_every: u64,
+    curve_every: u64,
+    probe_every: u64,
     /// In the vehicle itself, and in the others that the best policy must fly.
     evaluations: Vec<(Evaluation, Geometric)>,
     keep: usize,
@@ -176,6 +184,7 @@ impl Desk {
             Some(dir) => {
                 // What was learned after the checkpoint is lost, and will be learned again.
                 metrics::keep_up_to(dir, "environment_steps", trainer.environment_steps() as f64)?;
+                layers::keep_up_to(dir, trainer.updates())?;
                 Some(Metrics::open(dir, &COLUMNS, wall_time_s)?)
             }
             None => None,
@@ -198,6 +207,8 @@ impl Desk {
             airframe,
             publish_every: settings.publish_every,
             evaluate_every: settings.evaluate_every,
+            curve_every: settings.curve_every,
+            probe_every: settings.probe_every,
             evaluations,
             checkpoint_every: settings.checkpoint_every,
             keep: settings.keep_checkpoints,
@@ -261,8 +272,20 @@ impl Desk {
             self.progress.evaluated_at = updates;
             self.evaluate(&mut outcome);
         }
+        let due = |every: u64, last: u64| outcome.updates > 0 && every > 0 && updates - last >= every;
+        let mut curve_return = None;
+        if due(self.curve_every, self.progress.curve_at) {
+            self.progress.curve_at = updates;
+            curve_return = self.scores().next();
+        }
+        if due(self.probe_every, self.progress.probed_at) {
+            self.progress.probed_at = updates;
+            if let Err(reason) = self.probe() {
+                outcome.problems.push(reason);
+            }
+        }
         if finished > 0 || outcome.updates > 0 {
-            self.write_metrics(assignment.time_s, &mut outcome);
+            self.write_metrics(assignment.time_s, curve_return, &mut outcome);
         }
         if outcome.updates > 0 && updates - self.progress.published_at >= self.publish_every {
             self.progress.published_at = updates;
@@ -292,18 +315,25 @@ impl Desk {
         }
     }
 
-    /// A few episodes of protocol `paper` in the embedded dynamics. The score in the vehicle itself is what the adaptive slope
+    /// Mean return of a few episodes of protocol `paper` in the embedded dynamics: in the vehicle itself, then in the others.
+    fn scores(&self) -> impl Iterator<Item = f64> {
+        let (policy, warmup) = (self.trainer.policy(), self.trainer.config().warmup_steps);
+        self.evaluations.iter().map(move |(evaluation, guide)| {
+            spikewing_rl::evaluate::spiking(evaluation, policy, guide.clone(), warmup).flight.return_mean
+        })
+    }
+
+    /// Adds a look at the layers to `layers.csv` in the run folder.
+    fn probe(&self) -> Result<(), String> {
+        let Some(dir) = &self.run_dir else { return Ok(()) };
+        let Some(layers) = self.trainer.probe().map_err(|e| e.to_string())? else { return Ok(()) };
+        layers::append(dir, self.trainer.updates(), &layers)
+    }
+
+    /// The evaluation by which the best policy is kept. The score in the vehicle itself is what the adaptive slope
     /// follows; the best policy is the one with the best mean over all vehicles. It costs some milliseconds.
     fn evaluate(&mut self, outcome: &mut Outcome) {
-        let (policy, warmup) = (self.trainer.policy(), self.trainer.config().warmup_steps);
-        let scores: VecDeque<f64> = self
-            .evaluations
-            .iter()
-            .map(|(evaluation, guide)| {
-                let report = spikewing_rl::evaluate::spiking(evaluation, policy, guide.clone(), warmup);
-                report.flight.return_mean
-            })
-            .collect();
+        let scores: VecDeque<f64> = self.scores().collect();
         let Some(&own) = scores.front() else { return };
         self.progress.evaluation_return = Some(own);
         self.trainer.note_evaluation(own);
@@ -321,7 +351,7 @@ impl Desk {
         }
     }
 
-    fn write_metrics(&mut self, time_s: f64, outcome: &mut Outcome) {
+    fn write_metrics(&mut self, time_s: f64, curve_return: Option<f64>, outcome: &mut Outcome) {
         let Some(metrics) = &mut self.metrics else { return };
         let (p, t) = (&self.progress, &self.trainer);
         let values = [
@@ -341,6 +371,7 @@ impl Desk {
             f64::from(p.stats.q_mean),
             f64::from(p.stats.firing_rate),
             p.policy_version as f64,
+            curve_return.unwrap_or(f64::NAN),
         ];
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         if let Err(error) = metrics.write(t.updates(), time_s, wall.as_secs_f64(), &values) {

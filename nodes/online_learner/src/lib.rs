@@ -10,6 +10,7 @@
 //! an error; the last checkpoint stays.
 
 mod desk;
+mod layers;
 mod node;
 mod settings;
 

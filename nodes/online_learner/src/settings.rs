@@ -33,6 +33,8 @@ pub struct Settings {
     pub publish_every: u64,
     pub checkpoint_every: u64,
     pub evaluate_every: u64,
+    pub curve_every: u64,
+    pub probe_every: u64,
     pub evaluation_episodes: usize,
     pub evaluation_vehicles: Vec<String>,
     pub keep_checkpoints: usize,
@@ -104,6 +106,14 @@ parameters! {
         .range(1.0, BIG)
         .unit("updates")
         .about("Updates between two evaluations in the embedded dynamics, which the adaptive slope follows and by which the best policy is kept.");
+    const CURVE_EVERY_UPDATES: Parameter<u64> = Parameter::whole("curve_every_updates", 0)
+        .range(0.0, BIG)
+        .unit("updates")
+        .about("Updates between two points of the learning curve (`curve_return` in the metrics): evaluations of the same kind that steer nothing; 0: none.");
+    const PROBE_EVERY_UPDATES: Parameter<u64> = Parameter::whole("probe_every_updates", 0)
+        .range(0.0, BIG)
+        .unit("updates")
+        .about("Updates between two looks at the layers (`layers.csv` in the run folder: firing rate, norm of the gradient, its cosine to that of slope 100); 0: none. It steers nothing.");
     const EVALUATION_EPISODES: Parameter<usize> = Parameter::whole("evaluation_episodes", 5)
         .range(1.0, 1000.0)
         .about("Episodes of such an evaluation.");
@@ -374,6 +384,8 @@ impl Settings {
             publish_every: p.get(&PUBLISH_EVERY_UPDATES)?,
             checkpoint_every: p.get(&CHECKPOINT_EVERY_UPDATES)?,
             evaluate_every: p.get(&EVALUATE_EVERY_UPDATES)?,
+            curve_every: p.get(&CURVE_EVERY_UPDATES)?,
+            probe_every: p.get(&PROBE_EVERY_UPDATES)?,
             evaluation_episodes: p.get(&EVALUATION_EPISODES)?,
             evaluation_vehicles: p.get(&EVALUATION_VEHICLES)?,
             keep_checkpoints: p.get(&KEEP_CHECKPOINTS)?,

@@ -3,6 +3,7 @@
 mod arms;
 mod curve;
 mod execute;
+mod layers;
 mod table;
 
 use std::{path::PathBuf, sync::atomic::Ordering};
@@ -31,7 +32,7 @@ pub struct RunsArgs {
     /// Updates of a run; the reward curriculum and the slope's interval are spread over them
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(100..))]
     updates: u64,
-    /// The paper's grid: 5 seeds, 12000 updates, 100 episodes per evaluation
+    /// The paper's grid: 5 seeds, 15000 updates, 100 episodes per evaluation
     #[arg(long, conflicts_with_all = ["seeds", "updates", "eval_episodes"])]
     full: bool,
     /// Episodes of a run's final evaluation
@@ -57,8 +58,11 @@ pub struct RunsArgs {
 impl RunsArgs {
     /// Compares what `comparison` makes of a number of updates.
     pub fn run(&self, comparison: fn(u64) -> Comparison) -> Result<(), Failure> {
-        let (seeds, updates, eval_episodes) =
-            if self.full { (5, 12_000, 100) } else { (self.seeds, self.updates, self.eval_episodes) };
+        let (seeds, updates, eval_episodes) = if self.full {
+            (5, crate::train::PUBLISHED_UPDATES, 100)
+        } else {
+            (self.seeds, self.updates, self.eval_episodes)
+        };
         let comparison = self.chosen(comparison(updates))?;
         let dir = self
             .out

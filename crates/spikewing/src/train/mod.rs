@@ -25,11 +25,9 @@ use crate::{Failure, eval, progress::Progress, registry};
 use segments::Run;
 use spikewing_rl::checkpoint::write_atomically;
 
-pub use setting::shipped_guide;
+pub use setting::{PUBLISHED_UPDATES, shipped_guide};
 
 const PARAMETERS: &str = include_str!("../../../../params/train.yaml");
-/// Updates of a new run.
-const UPDATES: u64 = 8000;
 
 /// Train a spiking policy: simulator, bridge, estimator, guide, student, supervisor and learner in one process
 ///
@@ -57,7 +55,7 @@ pub struct TrainArgs {
     /// Go on with the run in this folder, with its parameters: the result is that of a run that was never stopped
     #[arg(long, conflicts_with = "out")]
     resume: Option<PathBuf>,
-    /// Updates to make in all [default: 8000, or what the run that goes on was to make]
+    /// Updates to make in all [default: 8000, 15000 with the published settings; or what the run that goes on was to make]
     #[arg(long)]
     updates: Option<u64>,
     /// Drones that fly at the same time, and of which one learner takes the experience [default: 1, or those of the run that
@@ -188,6 +186,9 @@ impl TrainArgs {
                 }
                 None => {
                     args::apply_text(&mut options, PARAMETERS, Path::new("params/train.yaml"))?;
+                    if let Some((parameters, path)) = self.setting.of_learning() {
+                        args::apply_text(&mut options, parameters, Path::new(path))?;
+                    }
                     if let Some(robust) = vehicle.as_ref().and_then(|v| self.setting.of(&v.vehicle)) {
                         args::apply_text(&mut options, robust.parameters, Path::new(robust.path))?;
                         if kind.name == "guide_policy" {
@@ -210,7 +211,7 @@ impl TrainArgs {
             }
             if kind.name == "online_learner" {
                 options.parameters.set("run_dir", Value::Text(dir.display().to_string()))?;
-                let updates = self.updates.or(self.resume.is_none().then_some(UPDATES));
+                let updates = self.updates.or(self.resume.is_none().then_some(self.setting.updates()));
                 if let Some(updates) = updates {
                     let updates = i64::try_from(updates).unwrap_or(i64::MAX);
                     options.parameters.set("stop_after_updates", Value::Integer(updates))?;

@@ -19,7 +19,15 @@ pub enum Setting {
     Robust,
     /// One airframe, mild starts, a setpoint at rest, the geometric guide
     Plain,
+    /// `plain` with the paper's own settings of learning (params/published.yaml): needs 15,000 updates
+    Published,
 }
+
+const PUBLISHED: &str = include_str!("../../../../params/published.yaml");
+/// Updates of a new run.
+const UPDATES: u64 = 8000;
+/// Updates of a new run with the published settings, whose critics are slow.
+pub const PUBLISHED_UPDATES: u64 = 15_000;
 
 /// What the setting `robust` is for a vehicle.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +57,26 @@ impl Setting {
     /// What it adds for a vehicle; nothing for one that no guide ships for. A vehicle is known by name and content: another
     /// one of the same name has no guide.
     pub fn of(self, vehicle: &Vehicle) -> Option<Robust> {
-        if self == Self::Plain || Vehicle::built_in(&vehicle.name)?.content() != vehicle.content() {
+        if self != Self::Robust || Vehicle::built_in(&vehicle.name)?.content() != vehicle.content() {
             return None;
         }
         SHIPPED.iter().find(|(name, _)| *name == vehicle.name).map(|(_, robust)| *robust)
+    }
+
+    /// Parameters of learning on top of params/train.yaml, whatever the vehicle, and where they are from.
+    pub const fn of_learning(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Published => Some((PUBLISHED, "params/published.yaml")),
+            Self::Robust | Self::Plain => None,
+        }
+    }
+
+    /// Updates that a new run makes unless told otherwise.
+    pub const fn updates(self) -> u64 {
+        match self {
+            Self::Published => PUBLISHED_UPDATES,
+            Self::Robust | Self::Plain => UPDATES,
+        }
     }
 }
 

@@ -32,21 +32,26 @@ fn parse(text: &str) -> Result<Vec<Evaluated>, String> {
         |name: &str| header.iter().position(|h| *h == name).ok_or_else(|| format!("no column `{name}`"));
     let (updates, steps, score) =
         (column("step")?, column("environment_steps")?, column("evaluation_return")?);
-    let mut evaluations: Vec<Evaluated> = Vec::new();
-    for line in lines {
-        let row: Vec<&str> = line.split(',').collect();
+    let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+    // Rows before the first evaluation have none, and the last row of a run that goes on may be half written.
+    let read = |row: &Vec<&str>, score: usize| {
         let number = |i: usize| row.get(i).and_then(|t| t.parse::<f64>().ok());
-        // Rows before the first evaluation have none, and the last row of a run that goes on may be half written.
-        let (Some(updates), Some(environment_steps), Some(evaluation_return)) =
-            (number(updates), number(steps), number(score))
-        else {
-            continue;
-        };
-        // Every row repeats the last evaluation.
-        if evaluations.last().is_none_or(|last| last.evaluation_return != evaluation_return) {
-            evaluations.push(Evaluated { updates, environment_steps, evaluation_return });
+        Some(Evaluated {
+            updates: number(updates)?,
+            environment_steps: number(steps)?,
+            evaluation_return: number(score)?,
+        })
+    };
+    // Evaluations that were made for the curve's sake are the finer curve.
+    if let Ok(fine) = column("curve_return") {
+        let points: Vec<Evaluated> = rows.iter().filter_map(|row| read(row, fine)).collect();
+        if !points.is_empty() {
+            return Ok(points);
         }
     }
+    let mut evaluations: Vec<Evaluated> = rows.iter().filter_map(|row| read(row, score)).collect();
+    // Every row repeats the last evaluation.
+    evaluations.dedup_by(|next, last| next.evaluation_return == last.evaluation_return);
     Ok(evaluations)
 }
 
@@ -61,6 +66,13 @@ mod tests {
         let got: Vec<(f64, f64)> = curve.iter().map(|p| (p.updates, p.evaluation_return)).collect();
         assert_eq!(got, [(200.0, 50.0), (400.0, 120.0)]);
         assert_eq!(curve[1].environment_steps, 2000.0);
+        let fine =
+            "step,evaluation_return,environment_steps,curve_return\n20,,100,31\n40,,200,\n60,50,300,31\n";
+        let curve = parse(fine).unwrap();
+        assert_eq!(
+            curve.iter().map(|p| (p.updates, p.evaluation_return)).collect::<Vec<_>>(),
+            [(20.0, 31.0), (60.0, 31.0)]
+        );
         assert!(parse("a,b\n").unwrap_err().contains("step"));
     }
 }

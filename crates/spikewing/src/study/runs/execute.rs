@@ -17,14 +17,16 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
-use spikewing_quad::{Reward, Vehicle, protocol::Evaluation};
-use spikewing_rl::checkpoint::write_atomically;
+use spikewing_quad::{Reward, Vehicle, protocol::Evaluation, reward::ActionScale};
+use spikewing_rl::{checkpoint::write_atomically, evaluate::Report};
 
 use super::{arms::Arm, curve};
 use crate::{Failure, eval};
 
-/// The score that counts as having learned something, as the paper counts.
-const LEARNED: f64 = 100.0;
+/// Updates between two points of a learning curve, which tell when a return was reached.
+const CURVE_EVERY: u64 = 20;
+/// Looks at the layers in a run.
+const PROBES: u64 = 30;
 const POLL: Duration = Duration::from_millis(250);
 /// Lines of a failed run's log that are shown.
 const LAST_LINES: usize = 5;
@@ -40,25 +42,45 @@ pub struct Run {
     pub dir: PathBuf,
 }
 
-/// What a finished run brought.
+/// When a return was first reached, of an evaluation every 20 updates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reached {
+    /// Updates made.
+    pub updates: f64,
+    /// Environment steps flown.
+    pub environment_steps: f64,
+    /// Wall time since the run began, s, to a quarter of a second.
+    pub seconds: f64,
+}
+
+/// What a finished run brought. Returns are of protocol `paper`; the best policy of the run flies, after half a second of the
+/// guide, and actions are judged on [0, 1], unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Updates made.
     pub updates: u64,
-    /// Return under protocol `paper`, start coefficients.
+    /// With the start coefficients.
     pub return_start: f64,
-    /// … with the end coefficients.
+    /// With the end coefficients.
     pub return_end: f64,
+    /// With the end coefficients, actions judged on [−1, 1].
+    pub return_end_symmetric: f64,
+    /// Start coefficients, the last policy instead of the best.
+    pub return_last: f64,
     /// Share of episodes that lasted.
     pub completed_share: f64,
+    /// Start coefficients, without the guide's half second.
+    pub return_alone: f64,
+    /// Share of episodes that lasted without it.
+    pub completed_share_alone: f64,
     /// Horizontal distance to the setpoint, m.
     pub xy_error_m: f64,
     /// Share of silent neurons.
     pub activation_sparsity: f64,
-    /// Environment steps to the first evaluation with a return of 100; none: never.
-    pub steps_to_100: Option<f64>,
-    /// Updates to it.
-    pub updates_to_100: Option<f64>,
+    /// The first evaluation with a return of 100, which counts as having learned something, as the paper counts.
+    pub to_100: Option<Reached>,
+    /// … of 400, the paper's final return.
+    pub to_400: Option<Reached>,
     /// Wall time of the run, s.
     pub wall_s: f64,
 }
@@ -159,6 +181,7 @@ fn one(run: &Run, budget: &Budget, stop: &AtomicBool, bar: &ProgressBar) -> Resu
     }
     bar.set_prefix(format!("{} seed {}", run.arm.name, run.seed));
     let started = Instant::now();
+    let mut watch = Watch::default();
     let mut child = start(run, budget)?;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -169,7 +192,9 @@ fn one(run: &Run, budget: &Budget, stop: &AtomicBool, bar: &ProgressBar) -> Resu
             child.wait()?;
             return Ok(false);
         }
-        if let Some(last) = curve::read(&run.dir).ok().and_then(|c| c.last().copied()) {
+        let curve = curve::read(&run.dir).unwrap_or_default();
+        watch.see(&curve, started.elapsed());
+        if let Some(last) = curve.last() {
             bar.set_position(last.updates as u64);
             bar.set_message(format!("return {:.0}", last.evaluation_return));
         }
@@ -180,7 +205,8 @@ fn one(run: &Run, budget: &Budget, stop: &AtomicBool, bar: &ProgressBar) -> Resu
             format!("spikewing train ended with {status}\n{}", last_lines(&log_file(&run.dir))).into()
         );
     }
-    let result = conclude(run, budget, started.elapsed())?;
+    watch.see(&curve::read(&run.dir)?, started.elapsed());
+    let result = conclude(run, budget, &watch, started.elapsed())?;
     let text = serde_json::to_vec_pretty(&result)?;
     write_atomically(&run.result_file(), &text)
         .map_err(|e| format!("{}: {e}", run.result_file().display()))?;
@@ -195,13 +221,18 @@ fn start(run: &Run, budget: &Budget) -> Result<Child, Failure> {
     let log = fs::File::create(log_file(&run.dir))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["train", "--method", run.arm.method, "--vehicle", &budget.vehicle]);
-    // As the paper has it: one airframe, one setpoint.
-    command.args(["--setting", "plain"]);
+    command.args(["--setting", run.arm.setting]);
     command.args(["--seed", &run.seed.to_string(), "--updates", &budget.updates.to_string()]);
     command.arg("--out").arg(&run.dir).args(["--eval-episodes", "1"]);
     // Runs that go on side by side share the cores by one thread each.
     let threads = if budget.jobs > 1 { 1 } else { 0 };
-    command.args(["-p", &format!("online_learner.threads:={threads}")]);
+    for own in [
+        format!("threads:={threads}"),
+        format!("curve_every_updates:={CURVE_EVERY}"),
+        format!("probe_every_updates:={}", (budget.updates / PROBES).max(1)),
+    ] {
+        command.args(["-p", &format!("online_learner.{own}")]);
+    }
     for parameter in &run.arm.parameters {
         command.args(["-p", parameter]);
     }
@@ -209,24 +240,53 @@ fn start(run: &Run, budget: &Budget) -> Result<Child, Failure> {
     Ok(command.spawn()?)
 }
 
+/// When a run first reached which return.
+#[derive(Default)]
+struct Watch {
+    to_100: Option<Reached>,
+    to_400: Option<Reached>,
+}
+
+impl Watch {
+    fn see(&mut self, curve: &[curve::Evaluated], elapsed: Duration) {
+        for (reached, score) in [(&mut self.to_100, 100.0), (&mut self.to_400, 400.0)] {
+            if reached.is_none() {
+                *reached = curve.iter().find(|p| p.evaluation_return >= score).map(|p| Reached {
+                    updates: p.updates,
+                    environment_steps: p.environment_steps,
+                    seconds: elapsed.as_secs_f64(),
+                });
+            }
+        }
+    }
+}
+
 /// Evaluates what a run left.
-fn conclude(run: &Run, budget: &Budget, wall: Duration) -> Result<RunResult, Failure> {
+fn conclude(run: &Run, budget: &Budget, watch: &Watch, wall: Duration) -> Result<RunResult, Failure> {
     let vehicle = Vehicle::find(&budget.vehicle)?;
     let base = Evaluation { vehicle, ..Evaluation::paper(budget.eval_episodes, 1)? };
-    let policy = run.dir.join("policy.safetensors").display().to_string();
-    let start = eval::evaluate(&policy, "geometric", &base)?;
-    let end = eval::evaluate(&policy, "geometric", &Evaluation { reward: Reward::end(), ..base })?;
-    let curve = curve::read(&run.dir)?;
-    let learned = curve.iter().find(|p| p.evaluation_return >= LEARNED);
+    let policy = |file: &str| run.dir.join(file).display().to_string();
+    let fly = |file: &str, guide_steps: usize, reward: Reward| {
+        let evaluation = Evaluation { reward, ..base.clone() };
+        eval::evaluate_after(&policy(file), "geometric", guide_steps, &evaluation)
+    };
+    let (best, guided) = ("policy.safetensors", eval::WARMUP_STEPS);
+    let start = fly(best, guided, Reward::start())?;
+    let alone = fly(best, 0, Reward::start())?.flight;
+    let of = |report: Result<Report, Failure>| report.map(|r| r.flight.return_mean);
     Ok(RunResult {
-        updates: curve.last().map_or(0, |p| p.updates as u64),
+        updates: curve::read(&run.dir)?.last().map_or(0, |p| p.updates as u64),
         return_start: start.flight.return_mean,
-        return_end: end.flight.return_mean,
+        return_end: of(fly(best, guided, Reward::end()))?,
+        return_end_symmetric: of(fly(best, guided, Reward::end().with_scale(ActionScale::Symmetric)))?,
+        return_last: of(fly("latest.safetensors", guided, Reward::start()))?,
         completed_share: start.flight.completed_share,
+        return_alone: alone.return_mean,
+        completed_share_alone: alone.completed_share,
         xy_error_m: start.flight.xy_error_m,
         activation_sparsity: start.activation_sparsity.unwrap_or(0.0),
-        steps_to_100: learned.map(|p| p.environment_steps),
-        updates_to_100: learned.map(|p| p.updates),
+        to_100: watch.to_100,
+        to_400: watch.to_400,
         wall_s: wall.as_secs_f64(),
     })
 }

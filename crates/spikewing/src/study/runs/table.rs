@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::{
     arms::{Arm, Comparison},
     curve,
-    execute::{Run, RunResult},
+    execute::{Reached, Run, RunResult},
+    layers,
 };
 use crate::study::plot::{Axis, Colours, Figure, Panel, Point, Series};
 
@@ -61,55 +62,84 @@ impl<'a> Tables<'a> {
 
     /// Every run, a line each.
     pub fn runs_csv(&self) -> String {
-        let mut text =
-            "arm,seed,updates,return_start,return_end,completed_share,xy_error_m,activation_sparsity,\
-                        steps_to_100,updates_to_100,wall_s\n"
-                .to_owned();
-        let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+        let mut text = "arm,seed,updates,return_start,return_end,return_end_symmetric,return_last,completed_share,\
+                        return_alone,completed_share_alone,xy_error_m,activation_sparsity,updates_to_100,steps_to_100,\
+                        seconds_to_100,updates_to_400,steps_to_400,seconds_to_400,wall_s\n"
+            .to_owned();
+        let reached = |r: Option<Reached>| {
+            r.map_or_else(
+                || ",,".to_owned(),
+                |r| format!("{},{},{}", r.updates, r.environment_steps, r.seconds),
+            )
+        };
         for (run, r) in &self.finished {
+            let numbers = [
+                r.return_start,
+                r.return_end,
+                r.return_end_symmetric,
+                r.return_last,
+                r.completed_share,
+                r.return_alone,
+                r.completed_share_alone,
+                r.xy_error_m,
+                r.activation_sparsity,
+            ];
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{},{},{},{},{}",
+                "{},{},{},{},{},{},{}",
                 run.arm.name,
                 run.seed,
                 r.updates,
-                r.return_start,
-                r.return_end,
-                r.completed_share,
-                r.xy_error_m,
-                r.activation_sparsity,
-                optional(r.steps_to_100),
-                optional(r.updates_to_100),
+                numbers.map(|n| n.to_string()).join(","),
+                reached(r.to_100),
+                reached(r.to_400),
                 r.wall_s
             );
         }
         text
     }
 
-    /// Every arm, a line each.
+    /// Every arm, a line each: mean and standard deviation over its runs.
     pub fn csv(&self) -> String {
+        type Column = (&'static str, fn(&RunResult) -> Option<f64>);
+        const COLUMNS: [Column; 15] = [
+            ("return_start", |r| Some(r.return_start)),
+            ("return_end", |r| Some(r.return_end)),
+            ("return_end_symmetric", |r| Some(r.return_end_symmetric)),
+            ("return_last", |r| Some(r.return_last)),
+            ("completed_share", |r| Some(r.completed_share)),
+            ("return_alone", |r| Some(r.return_alone)),
+            ("completed_share_alone", |r| Some(r.completed_share_alone)),
+            ("activation_sparsity", |r| Some(r.activation_sparsity)),
+            ("updates_to_100", |r| r.to_100.map(|t| t.updates)),
+            ("steps_to_100", |r| r.to_100.map(|t| t.environment_steps)),
+            ("seconds_to_100", |r| r.to_100.map(|t| t.seconds)),
+            ("updates_to_400", |r| r.to_400.map(|t| t.updates)),
+            ("steps_to_400", |r| r.to_400.map(|t| t.environment_steps)),
+            ("seconds_to_400", |r| r.to_400.map(|t| t.seconds)),
+            ("wall_s", |r| Some(r.wall_s)),
+        ];
+        let names = COLUMNS.map(|(name, _)| format!("{name},{name}_std")).join(",");
         let mut text =
-            "arm,runs,return_start,return_start_std,return_end,return_end_std,activation_sparsity,\
-                        reached_100,updates_to_100,updates_to_100_std,steps_to_100,steps_to_100_std,\
-                        published_return,published_steps_to_100\n"
-                .to_owned();
+            format!("arm,runs,reached_100,reached_400,{names},published_return,published_steps_to_100\n");
         for arm in &self.comparison.arms {
-            let Some(start) = self.spread(arm, |r| Some(r.return_start)) else { continue };
-            let pair = |s: Option<Spread>| {
-                s.map_or_else(|| ",".to_owned(), |s| format!("{},{}", s.mean, s.deviation))
-            };
-            let reached = self.spread(arm, |r| r.updates_to_100);
+            let runs = self.of_arm(arm).count();
+            if runs == 0 {
+                continue;
+            }
+            let count =
+                |reached: fn(&RunResult) -> bool| self.of_arm(arm).filter(|(_, r)| reached(r)).count();
+            let cells = COLUMNS.map(|(_, value)| {
+                self.spread(arm, value)
+                    .map_or_else(|| ",".to_owned(), |s| format!("{},{}", s.mean, s.deviation))
+            });
             let _ = writeln!(
                 text,
-                "{},{},{},{},{},{},{},{},\"{}\",\"{}\"",
+                "{},{runs},{},{},{},\"{}\",\"{}\"",
                 arm.name,
-                start.n,
-                pair(Some(start)),
-                pair(self.spread(arm, |r| Some(r.return_end))),
-                self.spread(arm, |r| Some(r.activation_sparsity)).map_or(0.0, |s| s.mean),
-                reached.map_or(0, |s| s.n),
-                pair(reached),
-                pair(self.spread(arm, |r| r.steps_to_100)),
+                count(|r| r.to_100.is_some()),
+                count(|r| r.to_400.is_some()),
+                cells.join(","),
                 arm.published_return,
                 arm.published_steps
             );
@@ -117,34 +147,90 @@ impl<'a> Tables<'a> {
         text
     }
 
-    /// The table for people.
+    /// The tables for people: what was reached, how soon, and what the layers did.
     pub fn markdown(&self) -> String {
-        let mut text = format!("### {}\n\n", self.comparison.title)
-            + "| arm | | runs | return, start coefficients | return, end coefficients | environment steps to a return \
-               of 100 | published return | published steps to 100 |\n|---|---|---|---|---|---|---|---|\n";
+        format!(
+            "### {}\n\n{}\n{}\n{}",
+            self.comparison.title,
+            self.returns(),
+            self.speeds(),
+            layers::table(&self.comparison.arms, &self.layers())
+        )
+    }
+
+    fn returns(&self) -> String {
+        let mut text = "Return of the best policy over episodes of 500 steps, after half a second of the guide; `fell`: share of \
+                        episodes that did not last.\n\n\
+                        | arm | | runs | start coefficients | fell | from the first step on | fell | end coefficients | … \
+                        actions on [−1, 1] | last policy instead of best | published |\n\
+                        |---|---|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
         for arm in &self.comparison.arms {
-            let shown = |s: Option<Spread>| s.map_or_else(|| "–".to_owned(), |s| s.text(1));
-            let start = self.spread(arm, |r| Some(r.return_start));
-            let runs = start.map_or(0, |s| s.n);
-            let steps = self.spread(arm, |r| r.steps_to_100);
-            let steps = match steps {
-                _ if runs == 0 => "–".to_owned(),
-                None => "never".to_owned(),
-                Some(s) if s.n < runs => format!("{} ({} of {runs})", s.text(0), s.n),
-                Some(s) => s.text(0),
+            let shown = |value: fn(&RunResult) -> f64, decimals: usize| {
+                self.spread(arm, |r| Some(value(r))).map_or_else(|| "–".to_owned(), |s| s.text(decimals))
+            };
+            let percent = |value: fn(&RunResult) -> f64| {
+                self.spread(arm, |r| Some(value(r)))
+                    .map_or_else(|| "–".to_owned(), |s| format!("{:.0} %", 100.0 * (1.0 - s.mean)))
             };
             let _ = writeln!(
                 text,
-                "| `{}` | {} | {runs} | {} | {} | {steps} | {} | {} |",
+                "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 arm.name,
                 arm.about,
-                shown(start),
-                shown(self.spread(arm, |r| Some(r.return_end))),
+                self.of_arm(arm).count(),
+                shown(|r| r.return_start, 1),
+                percent(|r| r.completed_share),
+                shown(|r| r.return_alone, 1),
+                percent(|r| r.completed_share_alone),
+                shown(|r| r.return_end, 1),
+                shown(|r| r.return_end_symmetric, 1),
+                shown(|r| r.return_last, 1),
                 or_dash(arm.published_return),
+            );
+        }
+        text
+    }
+
+    fn speeds(&self) -> String {
+        let mut text = "Until an evaluation (every 20 updates, 5 episodes) first returned 100, and 400; seconds are of this machine, \
+                        with as many runs side by side as there were.\n\n\
+                        | arm | updates to 100 | steps | s | updates to 400 | steps | s | a run, s | published steps to 100 \
+                        |\n|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+        for arm in &self.comparison.arms {
+            let runs = self.of_arm(arm).count();
+            let until = |reached: fn(&RunResult) -> Option<Reached>| {
+                let part = |value: fn(Reached) -> f64| self.spread(arm, |r| reached(r).map(value));
+                match (part(|t| t.updates), part(|t| t.environment_steps), part(|t| t.seconds)) {
+                    (Some(updates), Some(steps), Some(seconds)) => {
+                        let of = if updates.n < runs {
+                            format!(" ({} of {runs})", updates.n)
+                        } else {
+                            String::new()
+                        };
+                        format!("{}{of} | {} | {}", updates.text(0), steps.text(0), seconds.text(0))
+                    }
+                    _ if runs == 0 => "– | – | –".to_owned(),
+                    _ => "never | – | –".to_owned(),
+                }
+            };
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {} | {} |",
+                arm.name,
+                until(|r| r.to_100),
+                until(|r| r.to_400),
+                self.spread(arm, |r| Some(r.wall_s)).map_or_else(|| "–".to_owned(), |s| s.text(0)),
                 or_dash(arm.published_steps),
             );
         }
         text
+    }
+
+    /// What each finished run's layers did, by arm.
+    fn layers(&self) -> Vec<(&'static str, Vec<layers::Look>)> {
+        self.finished.iter().map(|(run, _)| (run.arm.name, layers::read(&run.dir))).collect()
     }
 
     /// Learning curves and final returns, mean and deviation over seeds.
@@ -226,30 +312,36 @@ mod tests {
             .collect();
         for run in runs.iter().filter(|r| r.arm.name == "both") {
             std::fs::create_dir_all(&run.dir).unwrap();
+            let reached = Reached { updates: 200.0, environment_steps: 5000.0, seconds: 3.0 };
             let result = RunResult {
                 updates: 1000,
                 return_start: 400.0 + 10.0 * run.seed as f64,
                 return_end: 300.0,
+                return_end_symmetric: 310.0,
+                return_last: 390.0,
                 completed_share: 1.0,
+                return_alone: 200.0,
+                completed_share_alone: 0.25,
                 xy_error_m: 0.03,
                 activation_sparsity: 0.8,
-                steps_to_100: (run.seed == 1).then_some(5000.0),
-                updates_to_100: (run.seed == 1).then_some(200.0),
+                to_100: (run.seed == 1).then_some(reached),
+                to_400: None,
                 wall_s: 60.0,
             };
             std::fs::write(run.dir.join("result.json"), serde_json::to_vec(&result).unwrap()).unwrap();
         }
         let tables = Tables::of(&comparison, &runs);
         let table = tables.markdown();
-        assert!(
-            table.contains("| 2 | 415.0 ± 7.1 | 300.0 ± 0.0 | 5000 ± 0 (1 of 2) | 412 ± 6.7 |"),
-            "{table}"
-        );
-        assert!(table.contains("| `neither` | without both | 0 | – | – | – | 36 ± 4.1 | never |"), "{table}");
-        assert_eq!(tables.runs_csv().lines().count(), 3);
+        for row in [
+            "| 2 | 415.0 ± 7.1 | 0 % | 200.0 ± 0.0 | 75 % | 300.0 ± 0.0 | 310.0 ± 0.0 | 390.0 ± 0.0 | 412 ± 6.7 |",
+            "| `both` | 200 ± 0 (1 of 2) | 5000 ± 0 | 3 ± 0 | never | – | – | 60 ± 0 | 2,200 ± 124 |",
+            "| `neither` | without both | 0 | – | – | – | – | – | – | – | 36 ± 4.1 |",
+        ] {
+            assert!(table.contains(row), "{row}\n{table}");
+        }
         let columns = |line: &str| line.replace("2,200", "").split(',').count();
-        let csv = tables.csv();
-        let widths: Vec<usize> = csv.lines().map(columns).collect();
-        assert_eq!(widths, [14, 14], "{csv}");
+        let widths = |csv: &str| csv.lines().map(columns).collect::<Vec<_>>();
+        assert_eq!(widths(&tables.runs_csv()), [19; 3]);
+        assert_eq!(widths(&tables.csv()), [36; 2]);
     }
 }
