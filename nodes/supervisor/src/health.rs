@@ -50,9 +50,14 @@ struct Deviation {
 
 impl Deviation {
     fn of(m: &Odometry) -> Self {
+<<<<<<< Updated upstream
         let worst = |covariance: &[f64; 36], from: usize| {
             (from..from + 3)
                 .map(|i| covariance[7 * i])
+=======
+        let worst = |covariance: &[f64; 36], axes: std::ops::Range<usize>| {
+            axes.map(|i| covariance[7 * i])
+>>>>>>> Stashed changes
                 // What is not a variance says that nothing is known.
                 .map(|v| if v >= 0.0 && v.is_finite() { v.sqrt() } else { f64::INFINITY })
                 .fold(0.0, f64::max)

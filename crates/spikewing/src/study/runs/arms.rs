@@ -48,7 +48,7 @@ impl Arm {
     }
 
     /// With the paper's own settings of learning.
-    fn as_published(self) -> Self {
+    fn with_published_settings(self) -> Self {
         Self { setting: "published", ..self }
     }
 }
@@ -97,12 +97,16 @@ pub fn methods(updates: u64) -> Comparison {
             &[],
         )
         .published("≈ 400", "")
-        .as_published(),
+        .with_published_settings(),
         arm("published_td3bc", "… without jump-start, from what the guide flies", "td3bc", &[GUIDE_FLIES])
             .published("≤ −200", "")
-            .as_published(),
-        arm("published_bc", "… cloning alone", "bc", &[GUIDE_FLIES]).published("≤ −200", "").as_published(),
-        arm("published_td3", "… reinforcement alone", "td3", &[]).published("≤ −200", "").as_published(),
+            .with_published_settings(),
+        arm("published_bc", "… cloning alone", "bc", &[GUIDE_FLIES])
+            .published("≤ −200", "")
+            .with_published_settings(),
+        arm("published_td3", "… reinforcement alone", "td3", &[])
+            .published("≤ −200", "")
+            .with_published_settings(),
     ]);
     spread(&mut arms, updates);
     Comparison { name: "methods", title: "Methods under the reward curriculum", arms }
@@ -121,7 +125,7 @@ pub fn ablation(updates: u64) -> Comparison {
     ];
     let names = ["published_both", "published_no_bc_term", "published_no_jump_start", "published_neither"];
     let again = arms.clone().into_iter().zip(names);
-    arms.extend(again.map(|(arm, name)| Arm { name, ..arm }.as_published()));
+    arms.extend(again.map(|(arm, name)| Arm { name, ..arm }.with_published_settings()));
     spread(&mut arms, updates);
     Comparison { name: "ablation", title: "TD3BC+JSRL without its parts", arms }
 }
@@ -138,7 +142,7 @@ pub fn slopes(updates: u64) -> Comparison {
     let three = |[rl, published, bc]: Names, about: &'static str, slope: &[String]| {
         let of = [
             arm(rl, about, "td3bc_jsrl", &[]),
-            arm(published, about, "td3bc_jsrl", &[]).as_published(),
+            arm(published, about, "td3bc_jsrl", &[]).with_published_settings(),
             arm(bc, about, "bc", &[GUIDE_FLIES]),
         ];
         of.map(|mut arm| {
