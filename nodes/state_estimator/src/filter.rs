@@ -402,17 +402,34 @@ fn correct(estimate: &mut Estimate, measurement: &Measurement, gate_squared: f64
     let mut h = Jacobian::zeros();
     h.fixed_view_mut::<3, 3>(0, index::POSITION).copy_from(&identity);
     let innovation = measurement.position.value - estimate.position;
-    let mut used = |i: usize, estimate: &mut Estimate, innovation, h: &Jacobian, covariance| {
+    let mut used = |i: usize,
+                    estimate: &mut Estimate,
+                    innovation,
+                    h: &Jacobian,
+                    [covariance, allowed]: [&Matrix3<f64>; 2]| {
         gates.innovations[i] = innovation;
         gates.distances[i] = estimate.distance(&innovation, h, covariance).unwrap_or(f64::INFINITY);
-        Some(estimate.measure(&innovation, h, covariance, gate_squared))
+        let passes =
+            estimate.distance(&innovation, h, &(covariance + allowed)).is_some_and(|d| d <= gate_squared);
+        Some(if passes {
+            estimate.measure(&innovation, h, covariance, f64::INFINITY)
+        } else {
+            Gate::Rejected
+        })
     };
-    let position = used(0, estimate, innovation, &h, &measurement.position.covariance);
+    let position =
+        used(0, estimate, innovation, &h, [&measurement.position.covariance, &measurement.position.allowed]);
 
     let mut h = Jacobian::zeros();
     h.fixed_view_mut::<3, 3>(0, index::ORIENTATION).copy_from(&identity);
     let innovation = (estimate.orientation.inverse() * measurement.orientation.value).scaled_axis();
-    let orientation = used(1, estimate, innovation, &h, &measurement.orientation.covariance);
+    let orientation = used(
+        1,
+        estimate,
+        innovation,
+        &h,
+        [&measurement.orientation.covariance, &measurement.orientation.allowed],
+    );
 
     let velocity = measurement.velocity.as_ref().and_then(|velocity| {
         // Body velocity Rᵀv; with R = R̂ exp(δθ) its derivative by δθ is [Rᵀv]×.
@@ -421,7 +438,7 @@ fn correct(estimate: &mut Estimate, measurement: &Measurement, gate_squared: f64
         let mut h = Jacobian::zeros();
         h.fixed_view_mut::<3, 3>(0, index::VELOCITY).copy_from(&to_body);
         h.fixed_view_mut::<3, 3>(0, index::ORIENTATION).copy_from(&expected.cross_matrix());
-        used(2, estimate, velocity.value - expected, &h, &velocity.covariance)
+        used(2, estimate, velocity.value - expected, &h, [&velocity.covariance, &velocity.allowed])
     });
     if let Some((rates, variance)) = measurement.rates {
         estimate.measure_rates(&rates, variance);

@@ -58,8 +58,17 @@ pub enum Source {
 pub struct Block<T> {
     /// The value.
     pub value: T,
-    /// Covariance: position in world axes, the others in body axes.
+    /// Covariance by which it is weighed: position in world axes, the others in body axes.
     pub covariance: Matrix3<f64>,
+    /// What a gate allows beyond that.
+    pub allowed: Matrix3<f64>,
+}
+
+impl<T> Block<T> {
+    /// A value of which nothing is said beyond its covariance.
+    pub fn new(value: T, covariance: Matrix3<f64>) -> Self {
+        Self { value, covariance, allowed: Matrix3::zeros() }
+    }
 }
 
 /// A pose, and what else was measured with it.
@@ -104,6 +113,15 @@ impl Measurement {
         }
     }
 
+    /// What gates allow beyond the covariances.
+    pub fn allow(&mut self, [position, orientation, velocity]: &[Matrix3<f64>; 3]) {
+        self.position.allowed = *position;
+        self.orientation.allowed = *orientation;
+        if let Some(block) = &mut self.velocity {
+            block.allowed = *velocity;
+        }
+    }
+
     /// From odometry whose twist is in the body frame (REP 105). A twist with a number that makes no sense is left
     /// out (second result), a pose with one refuses the message.
     pub fn from_odometry(
@@ -130,17 +148,17 @@ impl Measurement {
             }
         };
         let velocity = optional(&message.twist.twist.linear, plausible::VELOCITY)
-            .map(|value| Block { value, covariance: block(twist, 0, deviations.velocity) });
+            .map(|value| Block::new(value, block(twist, 0, deviations.velocity)));
         let rates = optional(&message.twist.twist.angular, plausible::RATES)
             .map(|value| (value, block(twist, 3, deviations.rates).trace() / 3.0));
         let measurement = Self {
             stamp: Time::from(&message.header.stamp),
             source: Source::Odometry,
-            position: Block {
-                value: vector(&message.pose.pose.position.to_array(), plausible::POSITION)?,
-                covariance: block(pose, 0, deviations.position),
-            },
-            orientation: Block { value: orientation, covariance: angular },
+            position: Block::new(
+                vector(&message.pose.pose.position.to_array(), plausible::POSITION)?,
+                block(pose, 0, deviations.position),
+            ),
+            orientation: Block::new(orientation, angular),
             velocity,
             rates,
         };
@@ -156,14 +174,11 @@ impl Measurement {
         Ok(Self {
             stamp: Time::from(&message.header.stamp),
             source: Source::Mocap,
-            position: Block {
-                value: vector(&message.pose.position.to_array(), plausible::POSITION)?,
-                covariance: diagonal(deviations.position),
-            },
-            orientation: Block {
-                value: quaternion(&message.pose.orientation)?,
-                covariance: diagonal(deviations.orientation),
-            },
+            position: Block::new(
+                vector(&message.pose.position.to_array(), plausible::POSITION)?,
+                diagonal(deviations.position),
+            ),
+            orientation: Block::new(quaternion(&message.pose.orientation)?, diagonal(deviations.orientation)),
             velocity: None,
             rates: None,
         })

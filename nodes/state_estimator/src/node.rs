@@ -45,6 +45,8 @@ const DIAGNOSTICS_TIMER: &str = "diagnostics";
 const LONGEST_SHUTDOWN: Span = Span::from_millis(20_000);
 /// No sample of a filter's output is believed to be better: position (m), orientation (rad), velocity (m/s).
 const FLOORS: [f64; 3] = [0.002, 0.002, 0.01];
+/// Share of a claimed covariance by which a sample may be off what is new in it before it is gated: a filter corrects itself in steps.
+const GATED_SHARE: f64 = 0.06;
 const INPUT_GONE_AFTER: Span = Span::from_millis(300);
 
 /// The state estimator's kind.
@@ -224,7 +226,7 @@ impl StateEstimator {
     fn on_vehicle(&mut self, now: Time, mut measurement: Measurement, out: &mut Outbox) {
         if self.newest_odometry.is_none_or(|newest| measurement.stamp > newest) {
             self.newest_odometry = Some(measurement.stamp);
-            if self.health.odometry(&measurement) {
+            if self.health.odometry(&measurement, self.settings.covariance_from) {
                 self.counters.frozen += 1;
                 self.warn(
                     now,
@@ -252,7 +254,13 @@ impl StateEstimator {
             let [position, orientation, velocity] = &self.white;
             let split =
                 [position.split(&claimed[0]), orientation.split(&claimed[1]), velocity.split(&claimed[2])];
-            measurement.set_covariances(&split.map(|(white, _)| white));
+            let mut white = split.map(|(white, _)| white);
+            // Only a filter's output errs for so long; noise that is new in each sample averages out.
+            if self.white[0].share() < 1.0 {
+                white[2] += Matrix3::identity() * self.health.velocity_variance(&claimed[2]);
+            }
+            measurement.set_covariances(&white);
+            measurement.allow(&claimed.map(|c| c * GATED_SHARE));
             self.common = split.map(|(_, common)| common);
         }
         if let Some(gates) = self.on_measurement(now, &measurement, out)

@@ -56,7 +56,7 @@ fn fly(seed: u64) -> Vec<[f64; 2]> {
         if k % 2 == 1 {
             continue;
         }
-        let block = |value, std: f64| Block { value, covariance: Matrix3::identity() * std * std };
+        let block = |value, std: f64| Block::new(value, Matrix3::identity() * std * std);
         let turned = path.orientation(to) * UnitQuaternion::from_scaled_axis(normal.vector(std.orientation));
         let velocity: Vector3<f64> =
             path.orientation(to).inverse() * path.velocity(to) + normal.vector(std.velocity);
@@ -64,7 +64,7 @@ fn fly(seed: u64) -> Vec<[f64; 2]> {
             stamp: Time::from_nanoseconds((to * 1e9).round() as i64),
             source: Source::Odometry,
             position: block(path.position(to) + normal.vector(std.position), std.position),
-            orientation: Block { value: turned, covariance: Matrix3::identity() * std.orientation.powi(2) },
+            orientation: Block::new(turned, Matrix3::identity() * std.orientation.powi(2)),
             velocity: Some(block(velocity, std.velocity)),
             rates: None,
         };

@@ -269,21 +269,41 @@ fn odometry_that_is_late_with_true_stamps_is_predicted_to_now() {
     assert!(age < 0.02 && position < 0.04 && velocity < 0.15, "{age} s, {position} m, {velocity} m/s");
 }
 
-#[test]
-fn a_position_that_drifts_against_its_own_velocity_is_doubted_ever_more() {
+/// Published standard deviation of the position after each of two times of drifting at 0.5 m/s, m. The odometry claims `velocity_std`.
+fn doubt_while_drifting(velocity_std: f64, first_ms: i64, then_ms: i64) -> [f64; 2] {
     let mut flight = Flight::new(&[]);
-    flight.fly(10_000);
+    let claim = move |m: &mut Odometry| {
+        for i in 0..3 {
+            m.twist.covariance[7 * i] = velocity_std * velocity_std;
+        }
+    };
+    flight.fly_with(10_000, |f, mut m| {
+        claim(&mut m);
+        f.send(m);
+    });
     let mut offset = 0.0;
     let mut drift = |f: &mut Flight, mut m: Odometry| {
+        claim(&mut m);
         offset += 0.005;
         m.pose.pose.position.x += offset;
         f.send(m);
     };
-    flight.fly_with(2000, &mut drift);
-    let after_two = flight.deviations()[0];
-    flight.fly_with(2500, &mut drift);
-    let after_four = flight.deviations()[0];
-    assert!(after_two > 0.5 && after_four > 1.5, "{after_two} m, {after_four} m");
+    flight.fly_with(first_ms, &mut drift);
+    let first = flight.deviations()[0];
+    flight.fly_with(then_ms, &mut drift);
+    [first, flight.deviations()[0]]
+}
+
+#[test]
+fn a_position_that_drifts_against_its_own_velocity_is_doubted_ever_more() {
+    // The better it claims to know its velocity, the sooner.
+    let [doubtful, lost] = doubt_while_drifting(0.005, 2500, 2500);
+    assert!(doubtful > 0.5 && lost > 1.5, "{doubtful} m, {lost} m");
+    let [doubtful, lost] = doubt_while_drifting(0.03, 5000, 4000);
+    assert!(doubtful > 0.5 && lost > 1.5, "{doubtful} m, {lost} m");
+    // As EKF2 on GNSS claims and does in sound flights.
+    let [doubtful, _] = doubt_while_drifting(0.1, 4000, 0);
+    assert!(doubtful < 0.5, "{doubtful} m");
 }
 
 #[test]

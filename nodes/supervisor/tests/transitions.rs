@@ -207,6 +207,23 @@ fn doubt_that_lasts_ends_the_flight() {
 }
 
 #[test]
+fn a_heading_that_ekf2_does_not_know_well_yet_is_flown_with_and_one_it_has_lost_is_not() {
+    let mut cockpit = Cockpit::flying(&[]);
+    cockpit.heading_std_rad = 0.35;
+    fly(&mut cockpit, 500);
+    assert_eq!(cockpit.state(), A::STUDENT);
+    cockpit.heading_std_rad = 0.7;
+    fly(&mut cockpit, 10);
+    assert_eq!(cockpit.state(), A::RECOVER);
+    cockpit.heading_std_rad = 1.3;
+    cockpit.rig.forget();
+    fly(&mut cockpit, 80);
+    cockpit.rig.forget();
+    fly(&mut cockpit, 20);
+    assert!(cockpit.commands().is_empty());
+}
+
+#[test]
 fn setpoints_stay_within_the_fence_and_move_no_faster_than_they_may() {
     let mut cockpit = Cockpit::flying(&[("setpoint_speed", Value::Float(1.0))]);
     cockpit.rig.forget();

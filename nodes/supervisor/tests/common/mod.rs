@@ -47,6 +47,7 @@ pub struct Cockpit {
     pub age: Span,
     /// What the estimator says of its position.
     pub position_std_m: f64,
+    pub heading_std_rad: f64,
 }
 
 impl Cockpit {
@@ -89,6 +90,7 @@ impl Cockpit {
             frozen: false,
             age: Span::ZERO,
             position_std_m: 0.0,
+            heading_std_rad: 0.0,
         }
     }
 
@@ -163,6 +165,7 @@ impl Cockpit {
         let mut m = Odometry::default();
         m.header.stamp = (self.rig.now() + self.age * -1).to_msg();
         m.pose.covariance[0] = self.position_std_m * self.position_std_m;
+        m.pose.covariance[35] = self.heading_std_rad * self.heading_std_rad;
         let [x, y, z] = pose.position;
         m.pose.pose.position = geometry_msgs::Point::new(x, y, z);
         let ((sr, cr), (sy, cy)) = ((pose.roll / 2.0).sin_cos(), (pose.yaw / 2.0).sin_cos());
