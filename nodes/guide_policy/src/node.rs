@@ -217,6 +217,7 @@ impl GuidePolicy {
                 odometry_stamp: m.header.stamp.clone(),
                 warmth: 1.0,
                 instance: self.instance,
+                ..Default::default()
             },
         );
     }

@@ -1,8 +1,8 @@
 //! The node: what arrives, what is known of PX4, and what is sent on.
 
 use spikewing_msgs::{
-    AnyMessage, geometry_msgs, nav_msgs::Odometry, px4_msgs, ros_gz_interfaces, sensor_msgs::Imu,
-    spikewing_msgs as sw, std_msgs::Header,
+    AnyMessage, builtin_interfaces, geometry_msgs, nav_msgs::Odometry, px4_msgs, ros_gz_interfaces,
+    sensor_msgs::Imu, spikewing_msgs as sw, std_msgs::Header,
 };
 use spikewing_runtime::{
     Context, Node, NodeKind, Outbox, Received, Span, Time,
@@ -26,6 +26,7 @@ use crate::{
 };
 
 const COMMAND: Input<sw::MotorCommand> = Input::new("command", Qos::sensor(1));
+const GUIDE: Input<sw::MotorCommand> = Input::new("guide/command", Qos::sensor(1));
 const AUTHORITY: Input<sw::Authority> = Input::new("authority", Qos::latched());
 const PX4_ODOMETRY: Input<px4_msgs::VehicleOdometry> = Input::new(px4::VEHICLE_ODOMETRY, Qos::sensor(1));
 const PX4_SENSORS: Input<px4_msgs::SensorCombined> = Input::new(px4::SENSOR_COMBINED, Qos::sensor(5));
@@ -58,6 +59,9 @@ const HEARTBEAT_PERIOD: Span = Span::from_millis(50);
 const GONE: Span = Span::from_millis(1500);
 /// A supervisor that is started anew may be obeyed when the old one has been silent for so long.
 const SUCCESSION: Span = Span::from_millis(100);
+/// Stamps further from the node's clock are not of this moment: a process that was stopped goes on with what had piled up.
+const PAST: Span = Span::from_millis(150);
+const AHEAD: Span = Span::from_millis(50);
 /// Longest that a stopping process waits for the vehicle to be disarmed.
 const SHUTDOWN_LIMIT: Span = Span::from_millis(20_000);
 
@@ -69,6 +73,13 @@ pub const NODE: NodeKind = NodeKind {
     declare: settings::declare,
     build: |context| Ok(Box::new(Bridge::new(context)?)),
 };
+
+/// Whether the guide may be flown without the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StandIn {
+    Granted,
+    Refused,
+}
 
 /// PX4's status, of whatever release.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,10 +119,16 @@ pub(crate) struct Bridge {
     ground: Ground,
     health: Health,
     supervisor: Sole,
-    intent: Intent,
+    /// `None`: `authority` was not heard yet.
+    intent: Option<Intent>,
     px4: Px4Status,
     received: Option<Time>,
     command: Option<Time>,
+    /// When the autopilot was last armed and in offboard mode, by the supervisor's account.
+    vouched: Option<Time>,
+    guides: Sole,
+    guide: Option<Time>,
+    stand_in: StandIn,
     last_heartbeat: Option<Time>,
     last_status: Option<Time>,
     shutdown_since: Option<Time>,
@@ -133,10 +150,14 @@ impl Bridge {
             ground: Ground::default(),
             health: Health::default(),
             supervisor: Sole::new(SUCCESSION),
-            intent: Intent::Disarmed,
+            intent: None,
             px4: Px4Status::default(),
             received: None,
             command: None,
+            vouched: None,
+            guides: Sole::new(SUCCESSION),
+            guide: None,
+            stand_in: StandIn::Refused,
             last_heartbeat: None,
             last_status: None,
             shutdown_since: None,
@@ -159,11 +180,14 @@ impl Bridge {
     }
 
     fn situation(&self, now: Time) -> Situation {
+        let intent = self.intent.unwrap_or(Intent::Disarmed);
         Situation {
             now,
-            intent: self.intent,
+            intent,
             // Commands of a supervisor that says it does not fly are none.
-            command_age: self.command.filter(|_| self.intent != Intent::Disarmed).map(|at| now - at),
+            command_age: self.command.filter(|_| intent != Intent::Disarmed).map(|at| now - at),
+            guide_age: self.guide.filter(|_| self.stand_in == StandIn::Granted).map(|at| now - at),
+            vouched: self.vouched,
             autopilot: self.received.map(|received| Autopilot {
                 received,
                 armed: self.px4.armed,
@@ -195,15 +219,43 @@ impl Bridge {
     }
 
     fn on_command(&mut self, now: Time, command: &sw::MotorCommand, out: &mut Outbox) {
-        if command.motors.iter().any(|m| !m.is_finite() || m.abs() > 1.0) {
-            return self.drop_message(COMMAND.name, "a motor command is not within [-1, 1]");
+        if let Err(reason) = sound(now, command, &command.header.stamp) {
+            return self.drop_message(COMMAND.name, reason);
         }
         if !self.of_supervisor(now, command.instance) {
             return;
         }
         self.command = Some(now);
+        self.vouched = Some(Time::from(&command.autopilot_stamp)).filter(|at| *at > Time::ZERO);
+        if self.intent.is_none() && self.vouched.is_some() {
+            // Only who flies vouches; its `authority` is under way.
+            self.intent = Some(Intent::Fly);
+        }
         self.ground.commanded(now, &command.motors);
         self.step(now, out);
+        if !self.offboard.stands_in() {
+            self.pass_on(now, &command.motors, out);
+        }
+    }
+
+    /// The guide's commands go to the supervisor; they are flown here while that is silent.
+    fn on_guide(&mut self, now: Time, command: &sw::MotorCommand, out: &mut Outbox) {
+        if let Err(reason) = sound(now, command, &command.odometry_stamp) {
+            return self.drop_message(GUIDE.name, reason);
+        }
+        if let Admission::Refused(_) = self.guides.admit(now, command.instance) {
+            return;
+        }
+        self.guide = Some(now);
+        self.step(now, out);
+        if self.offboard.stands_in() {
+            self.ground.commanded(now, &command.motors);
+            self.pass_on(now, &command.motors, out);
+        }
+    }
+
+    /// Heartbeat and motors, as far as they may be sent.
+    fn pass_on(&mut self, now: Time, motors: &[f32; 4], out: &mut Outbox) {
         let situation = self.situation(now);
         if self.offboard.heartbeat(&situation)
             && self.last_heartbeat.is_none_or(|last| now - last >= HEARTBEAT_PERIOD)
@@ -219,7 +271,7 @@ impl Bridge {
             );
         }
         if self.offboard.motors(&situation) {
-            let (timestamp, control) = (microseconds(now), frames::motors_to_px4(&command.motors));
+            let (timestamp, control) = (microseconds(now), frames::motors_to_px4(motors));
             out.publish(
                 &MOTORS,
                 px4_msgs::ActuatorMotors {
@@ -254,10 +306,13 @@ impl Bridge {
             sw::Authority::ARMING => Intent::Arm { asked: Time::from(&m.since) },
             _ => Intent::Fly,
         };
-        if intent != self.intent {
+        if self.intent.is_some_and(|before| before != intent) {
             self.note.clear();
         }
-        self.intent = intent;
+        self.intent = Some(intent);
+        // Where nobody could fly, or it lands, silence is meant, or PX4 does it better.
+        let flown = intent == Intent::Fly && m.state != sw::Authority::LAND && !m.adrift;
+        self.stand_in = if flown { StandIn::Granted } else { StandIn::Refused };
     }
 
     fn on_status(&mut self, now: Time, release: Release, status: Px4Status, out: &mut Outbox) {
@@ -313,7 +368,8 @@ impl Bridge {
                 preflight_ok: self.px4.preflight_ok,
                 landed: self.ground.landed(),
                 message,
-                handed_over: self.offboard.handed_over(),
+                handed_over: self.offboard.handed_over(&self.situation(now)),
+                autopilot_stamp: self.received.unwrap_or(Time::ZERO).to_msg(),
                 battery_warning: self.health.battery_warning,
                 failsafes: self.health.line(),
                 disarm_reason: health::disarm_reason(self.px4.disarm_reason),
@@ -384,6 +440,21 @@ impl Bridge {
     }
 }
 
+/// Whether a command is one of this moment, within its range.
+fn sound(
+    now: Time,
+    command: &sw::MotorCommand,
+    stamp: &builtin_interfaces::Time,
+) -> Result<(), &'static str> {
+    if command.motors.iter().any(|m| !m.is_finite() || m.abs() > 1.0) {
+        return Err("a motor command is not within [-1, 1]");
+    }
+    let age = now - Time::from(stamp);
+    // Zero claims nothing.
+    let of_now = Time::from(stamp) == Time::ZERO || (AHEAD * -1..=PAST).contains(&age);
+    if of_now { Ok(()) } else { Err("a motor command is not of this moment, by its stamp") }
+}
+
 fn microseconds(now: Time) -> u64 {
     u64::try_from(now.nanoseconds() / 1000).unwrap_or(0)
 }
@@ -392,6 +463,7 @@ impl Node for Bridge {
     fn interface(&self) -> Interface {
         let base = Interface::new()
             .input(&COMMAND)
+            .input(&GUIDE)
             .input(&AUTHORITY)
             .input(&PX4_ODOMETRY)
             .input(&PX4_SENSORS)
@@ -422,6 +494,8 @@ impl Node for Bridge {
     fn on_message(&mut self, now: Time, message: &Received<'_>, out: &mut Outbox) {
         if let Some(m) = message.on(&COMMAND) {
             self.on_command(now, m, out);
+        } else if let Some(m) = message.on(&GUIDE) {
+            self.on_guide(now, m, out);
         } else if let Some(m) = message.on(&PX4_ODOMETRY) {
             self.on_odometry(now, m, out);
         } else if let Some(m) = message.on(&PX4_SENSORS) {

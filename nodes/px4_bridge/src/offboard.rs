@@ -2,11 +2,13 @@
 //!
 //! | state | heartbeat | motors | left for |
 //! |---|---|---|---|
-//! | standby | – | – | streaming, when the supervisor asks to arm; regaining, when it flies and nobody took the vehicle; flying, when PX4 is armed and in offboard mode already (a restarted bridge) |
+//! | standby | – | – | streaming, when the supervisor asks to arm; regaining, when it flies and nobody took the vehicle; flying, when PX4 is armed and in offboard mode already (a restarted bridge); resuming, before PX4's first status |
+//! | resuming | with each fresh command | with each fresh command, while the status that the supervisor vouches for is fresh | whatever PX4's first status says; standby |
 //! | streaming | with each fresh command | – | requesting after `heartbeat_lead_s`; flying |
 //! | requesting | with each fresh command | – | flying; standby when PX4 refuses for too long, when somebody takes the vehicle, or when it is disarmed again |
-//! | flying | with each fresh command | with each fresh command | handing over when commands stop; silent when PX4's status stops; standby when PX4 or a person takes the vehicle, or disarms |
-//! | silent | – | – | flying or standby, as the next status says |
+//! | flying | with each fresh command | with each fresh command | regaining when this process stood still and PX4's failsafe has it; standing in when the supervisor is silent and the guide is not; handing over when commands stop; silent when PX4's status stops; standby when PX4 or a person takes the vehicle, or disarms |
+//! | standing in | with each fresh command of the guide | with each fresh command of the guide | flying when the supervisor is back; handing over after `stand_in_s`, or when the guide stops; as flying otherwise |
+//! | silent | – | – | flying, regaining or standby, as the next status says |
 //! | handing over | – | – | handed over, when PX4 flies by itself; standby |
 //! | handed over | – | – | regaining when commands are back; standby |
 //! | regaining | with each fresh command | – | flying; standby |
@@ -55,6 +57,11 @@ pub struct Situation {
     pub intent: Intent,
     /// Time since the last command; `None`: there was none.
     pub command_age: Option<Span>,
+    /// Time since the guide's last command, where it may be flown without the supervisor.
+    pub guide_age: Option<Span>,
+    /// When the autopilot was last armed and in offboard mode, by the supervisor's account: what an earlier process of
+    /// this node told it.
+    pub vouched: Option<Time>,
     /// The autopilot's last status, however old.
     pub autopilot: Option<Autopilot>,
     /// The vehicle stands on the ground, by more signs than one.
@@ -76,6 +83,8 @@ pub struct Limits {
     pub period: Span,
     /// Attempts before a request is given up.
     pub attempts: u64,
+    /// The guide's commands are flown for so long while the supervisor is silent; zero: never.
+    pub stand_in: Span,
     /// PX4 holds for so long, waiting for commands, and then lands.
     pub hold: Span,
 }
@@ -109,8 +118,12 @@ pub enum State {
     Streaming { asked: Time, since: Option<Time> },
     /// Offboard mode and arming are asked for.
     Requesting { asked: Time, attempts: Attempts },
+    /// Started anew while the vehicle flies: until PX4's first status comes, the one that the process before heard holds.
+    Resuming { since: Time },
     /// Armed, in offboard mode, commanded.
     Flying,
+    /// The supervisor is silent, and started anew before long: the guide's commands are flown.
+    StandingIn,
     /// PX4's status has stopped: whoever has the vehicle now, we do not.
     Silent,
     /// Commands have stopped: PX4 is asked to fly by itself.
@@ -127,6 +140,15 @@ pub enum State {
 const DISARM_LEAD: Span = Span::from_millis(3000);
 /// Holding and landing are asked for again after this: seconds count.
 const HANDOVER_PERIOD: Span = Span::from_millis(100);
+/// PX4 repeats its status every half second. Heard by an earlier process of this node, it holds for a little longer, and so
+/// long at most after the start: then PX4 is silent, and a pilot may have the vehicle.
+const VOUCHED: Span = Span::from_millis(600);
+/// The situation is judged fifty times a second. What was not for so long stood still, and its heartbeat with it.
+const PAUSE: Span = Span::from_millis(150);
+/// A failsafe of PX4's is for want of the heartbeat when it shows so long after a pause at most: status comes twice a second.
+const PAUSE_SHOWS: Span = Span::from_millis(1500);
+/// Commands may be missing for so long while PX4 is asked to arm; its patience with the heartbeat is longer.
+const HICCUP: Span = Span::from_millis(300);
 /// PX4 may take so long to obey before its mode counts as somebody else's.
 const OBEYS: Span = Span::from_millis(1500);
 
@@ -139,13 +161,27 @@ pub struct Offboard {
     reason: String,
     /// The asking that was answered with an arming, or given up.
     served: Option<Time>,
+    /// A process takes over on another's word once.
+    resumed: bool,
+    /// When the situation was judged last, and when that was after a pause.
+    judged: Option<Time>,
+    woken: Option<Time>,
 }
 
 impl Offboard {
     /// Standing by.
     pub fn new(limits: Limits, handover: Handover) -> Self {
         let state = State::Standby(Standby::Idle);
-        Self { limits, handover, state, reason: String::new(), served: None }
+        Self {
+            limits,
+            handover,
+            state,
+            reason: String::new(),
+            served: None,
+            resumed: false,
+            judged: None,
+            woken: None,
+        }
     }
 
     /// Why it is what it is, where a person should know; empty: all is well.
@@ -153,9 +189,23 @@ impl Offboard {
         &self.reason
     }
 
-    /// Whether the autopilot's present mode is the bridge's own doing.
-    pub fn handed_over(&self) -> bool {
-        matches!(self.state, State::HandingOver { .. } | State::HandedOver { .. } | State::Regaining { .. })
+    /// Whether the autopilot flies by itself because nobody commands: it was asked to, or its own failsafe has the vehicle
+    /// that a process before this one commanded.
+    pub fn handed_over(&self, s: &Situation) -> bool {
+        let waits = matches!(self.state, State::Standby(Standby::Idle))
+            && self
+                .fresh(s)
+                .is_some_and(|a| a.armed && a.mode != Mode::Offboard && a.intended == Mode::Offboard);
+        waits
+            || matches!(
+                self.state,
+                State::HandingOver { .. } | State::HandedOver { .. } | State::Regaining { .. }
+            )
+    }
+
+    /// Whether the guide's commands are the ones to be flown.
+    pub fn stands_in(&self) -> bool {
+        matches!(self.state, State::StandingIn)
     }
 
     fn fresh<'a>(&self, s: &'a Situation) -> Option<&'a Autopilot> {
@@ -166,23 +216,46 @@ impl Offboard {
         s.command_age.is_some_and(|age| age <= self.limits.command)
     }
 
+    /// Whether the guide may be flown, the supervisor having fallen silent a moment ago.
+    fn guided(&self, s: &Situation) -> bool {
+        let moment = self.limits.command + self.limits.stand_in;
+        self.limits.stand_in > Span::ZERO
+            && s.guide_age.is_some_and(|age| age <= self.limits.command)
+            && s.command_age.is_some_and(|age| age <= moment)
+    }
+
+    /// Whether the supervisor passes on a status that is fresh, this process having heard none yet.
+    fn vouched(&self, s: &Situation) -> bool {
+        s.autopilot.is_none() && s.vouched.is_some_and(|at| (Span::ZERO..=VOUCHED).contains(&(s.now - at)))
+    }
+
     /// Whether a heartbeat may be sent.
     pub fn heartbeat(&self, s: &Situation) -> bool {
-        let streams = matches!(
-            self.state,
-            State::Streaming { .. } | State::Requesting { .. } | State::Flying | State::Regaining { .. }
-        );
-        // A supervisor that flies while no status came yet: a bridge that was restarted. The heartbeat spares PX4 its
-        // failsafe, commands nothing, and ends with the first status that says otherwise.
-        let early =
-            self.state == State::Standby(Standby::Idle) && s.intent == Intent::Fly && s.autopilot.is_none();
-        self.commanded(s) && (streams || early)
+        match self.state {
+            State::StandingIn => self.guided(s),
+            State::Streaming { .. }
+            | State::Requesting { .. }
+            | State::Resuming { .. }
+            | State::Flying
+            | State::Regaining { .. } => self.commanded(s),
+            // A supervisor that flies while no status came yet: a bridge that was restarted. The heartbeat spares PX4 its
+            // failsafe, commands nothing, and ends with the first status that says otherwise.
+            State::Standby(Standby::Idle) => {
+                self.commanded(s) && s.intent == Intent::Fly && s.autopilot.is_none()
+            }
+            _ => false,
+        }
     }
 
     /// Whether motors may be commanded: only with a fresh status that says armed and offboard.
     pub fn motors(&self, s: &Situation) -> bool {
-        let ours = self.fresh(s).is_some_and(|a| a.armed && a.mode == Mode::Offboard);
-        self.state == State::Flying && ours && self.commanded(s)
+        let ours = || self.fresh(s).is_some_and(|a| a.armed && a.mode == Mode::Offboard);
+        match self.state {
+            State::Flying => self.commanded(s) && ours(),
+            State::StandingIn => self.guided(s) && ours(),
+            State::Resuming { .. } => self.commanded(s) && self.vouched(s),
+            _ => false,
+        }
     }
 
     fn enter(&mut self, state: State, reason: &str) {
@@ -195,11 +268,16 @@ impl Offboard {
 
     /// Judges the situation: changes the state, and returns the request that is due, if any.
     pub fn step(&mut self, s: &Situation) -> Option<Wanted> {
+        if self.judged.replace(s.now).is_some_and(|last| s.now - last > PAUSE) {
+            self.woken = Some(s.now);
+        }
         match self.state {
             State::Standby(why) => self.standby(why, s),
             State::Streaming { asked, since } => self.streaming(asked, since, s),
             State::Requesting { asked, attempts } => self.requesting(asked, attempts, s),
+            State::Resuming { since } => self.resuming(since, s),
             State::Flying => self.flying(s),
+            State::StandingIn => self.standing_in(s),
             State::Silent => self.silent(s),
             State::HandingOver { to, attempts } => self.handing_over(to, attempts, s),
             State::HandedOver { to, since } => self.handed(to, since, s),
@@ -230,17 +308,19 @@ impl Offboard {
                     if a.armed && a.mode == Mode::Offboard {
                         self.enter(State::Flying, "took over a vehicle that flies");
                     } else if a.armed && a.intended == Mode::Offboard {
-                        let attempts = Attempts::at_once(s.now);
-                        self.enter(
-                            State::Regaining { since: s.now, attempts },
-                            "PX4 flies by itself because nobody commanded; regaining control",
-                        );
+                        self.regain(s, "PX4 flies by itself because nobody commanded; regaining control");
                     } else {
                         self.enter(
                             State::Standby(Standby::Released),
                             "the supervisor believes that it flies, but PX4 is disarmed or in another mode",
                         );
                     }
+                } else if self.vouched(s) && !self.resumed {
+                    self.resumed = true;
+                    self.enter(
+                        State::Resuming { since: s.now },
+                        "goes on with a vehicle that flies, on the status that the process before heard",
+                    );
                 }
             }
         }
@@ -279,8 +359,18 @@ impl Offboard {
             self.enter(State::Standby(Standby::Idle), "");
             return None;
         }
+        if s.command_age.is_none_or(|age| age > HICCUP) {
+            if attempts.asked(Wanted::Arm) {
+                // It may have been granted unheard, and disarmed by a person since: one asking is worth one arming.
+                self.served = Some(asked);
+                let text = "commands stopped while PX4 was asked to arm: ask again";
+                self.enter(State::Standby(Standby::GivenUp), text);
+            } else {
+                self.state = State::Streaming { asked, since: None };
+            }
+            return None;
+        }
         if !self.commanded(s) {
-            self.state = State::Streaming { asked, since: None };
             return None;
         }
         let a = *self.fresh(s)?;
@@ -333,34 +423,89 @@ impl Offboard {
         true
     }
 
-    fn flying(&mut self, s: &Situation) -> Option<Wanted> {
+    /// Before PX4's first status.
+    fn resuming(&mut self, since: Time, s: &Situation) -> Option<Wanted> {
+        if s.autopilot.is_some() {
+            self.enter(State::Standby(Standby::Idle), "");
+            return self.step(s);
+        }
+        let goes_on = s.intent == Intent::Fly && self.commanded(s) && self.vouched(s);
+        if !goes_on || s.now - since > VOUCHED {
+            self.enter(
+                State::Standby(Standby::Idle),
+                "PX4's status does not come: nothing is commanded until it does",
+            );
+        }
+        None
+    }
+
+    /// Whether the vehicle is still ours, and in offboard mode. The change is made if it is not.
+    fn still_ours(&mut self, s: &Situation) -> bool {
         let Some(a) = self.fresh(s).copied() else {
             self.enter(State::Silent, "PX4's status has stopped: nothing is commanded until it is back");
-            return None;
+            return false;
         };
         if !self.kept(&a) {
-            return None;
+            return false;
         }
-        if a.mode != Mode::Offboard {
-            let who = if a.intended == Mode::Offboard { "PX4's failsafe" } else { "somebody" };
-            let text = format!("{who} took the vehicle out of offboard mode, into {}", a.mode);
-            self.enter(State::Standby(Standby::Released), &text);
+        if a.mode == Mode::Offboard {
+            return true;
+        }
+        let slept = self.woken.is_some_and(|at| s.now - at <= PAUSE_SHOWS);
+        if a.intended == Mode::Offboard && slept {
+            self.regain(s, "this process stood still, so that PX4 flies by itself; regaining control");
+            return false;
+        }
+        let who = if a.intended == Mode::Offboard { "PX4's failsafe" } else { "somebody" };
+        let text = format!("{who} took the vehicle out of offboard mode, into {}", a.mode);
+        self.enter(State::Standby(Standby::Released), &text);
+        false
+    }
+
+    fn regain(&mut self, s: &Situation, reason: &str) {
+        self.enter(State::Regaining { since: s.now, attempts: Attempts::at_once(s.now) }, reason);
+    }
+
+    fn flying(&mut self, s: &Situation) -> Option<Wanted> {
+        if !self.still_ours(s) {
             return None;
         }
         if s.intent == Intent::Disarmed && s.grounded {
             self.enter(State::Disarming { attempts: Attempts::after(s.now, DISARM_LEAD) }, "");
             return None;
         }
-        let missing = s.command_age.is_none_or(|age| age > self.limits.handover);
-        if missing {
-            // Nobody wants to fly it any more, and it is not on the ground: it should not stay up.
-            let to = if s.intent == Intent::Disarmed { Handover::Land } else { self.handover };
-            let text = format!("commands have stopped: PX4 is asked to {to}");
-            tracing::warn!("{text}");
-            self.enter(State::HandingOver { to, attempts: Attempts::at_once(s.now) }, &text);
-            return self.step(s);
+        if !self.commanded(s) && self.guided(s) {
+            tracing::warn!("the supervisor is silent: the guide's commands are flown");
+            self.enter(State::StandingIn, "the supervisor is silent: the guide's commands are flown");
+            return None;
+        }
+        if s.command_age.is_none_or(|age| age > self.limits.handover) {
+            return self.commands_stopped(s);
         }
         None
+    }
+
+    fn standing_in(&mut self, s: &Situation) -> Option<Wanted> {
+        if !self.still_ours(s) {
+            return None;
+        }
+        if self.commanded(s) {
+            self.enter(State::Flying, "commands are back");
+            return self.step(s);
+        }
+        if !self.guided(s) {
+            return self.commands_stopped(s);
+        }
+        None
+    }
+
+    fn commands_stopped(&mut self, s: &Situation) -> Option<Wanted> {
+        // Nobody wants to fly it any more, and it is not on the ground: it should not stay up.
+        let to = if s.intent == Intent::Disarmed { Handover::Land } else { self.handover };
+        let text = format!("commands have stopped: PX4 is asked to {to}");
+        tracing::warn!("{text}");
+        self.enter(State::HandingOver { to, attempts: Attempts::at_once(s.now) }, &text);
+        self.step(s)
     }
 
     fn silent(&mut self, s: &Situation) -> Option<Wanted> {
@@ -369,6 +514,11 @@ impl Offboard {
             if a.mode == Mode::Offboard {
                 self.enter(State::Flying, "PX4's status is back");
                 return self.step(s);
+            }
+            if a.intended == Mode::Offboard {
+                // No heartbeat was sent meanwhile.
+                self.regain(s, "PX4's status is back, and it flies by itself; regaining control");
+                return None;
             }
             let text = format!("PX4 left offboard mode while its status was missing: it is in {}", a.mode);
             self.enter(State::Standby(Standby::Released), &text);
@@ -429,8 +579,7 @@ impl Offboard {
             return None;
         }
         if s.intent == Intent::Fly && self.commanded(s) {
-            let attempts = Attempts::at_once(s.now);
-            self.enter(State::Regaining { since: s.now, attempts }, "commands are back: regaining control");
+            self.regain(s, "commands are back: regaining control");
             return None;
         }
         if s.intent == Intent::Disarmed && s.grounded {

@@ -22,6 +22,10 @@ parameters! {
         .range(0.02, 1.0)
         .unit("s")
         .about("Without a command for so long in flight PX4 is asked to fly by itself; back when commands are back.");
+    const STAND_IN: Parameter<f64> = Parameter::float("stand_in_s", 0.5)
+        .range(0.0, 2.0)
+        .unit("s")
+        .about("A supervisor that is silent is started anew within this; meanwhile the guide's commands are flown. 0: they are not.");
     const HANDOVER: Parameter<Handover> = Parameter::choice(
         "handover",
         "hold",
@@ -82,6 +86,7 @@ impl Settings {
             lead: Span::from_seconds(p.get(&HEARTBEAT_LEAD)?),
             period: Span::from_seconds(p.get(&REQUEST_PERIOD)?),
             attempts: p.get(&MAX_ATTEMPTS)?,
+            stand_in: Span::from_seconds(p.get(&STAND_IN)?),
             hold: Span::from_seconds(p.get(&HOLD_LIMIT)?),
         };
         if limits.handover < limits.command {

@@ -481,6 +481,25 @@ fn a_kill_switch_is_never_undone() {
 }
 
 #[test]
+fn an_arming_that_was_asked_for_and_granted_unheard_is_not_asked_for_again() {
+    for (pause_ms, hears) in [(100, true), (500, true), (500, false)] {
+        let mut bridge = Bridge::arming(&[]);
+        bridge.px4(false, OFFBOARD);
+        bridge.command(1240, [-1.0; 4]);
+        assert_eq!(bridge.asked_for(), [ARM]);
+        bridge.pass(pause_ms);
+        if hears {
+            bridge.answer(Ack::VEHICLE_CMD_RESULT_ACCEPTED);
+        }
+        // Granted, and killed by a person between two statuses.
+        bridge.px4(false, OFFBOARD);
+        bridge.rig.forget();
+        bridge.command(10_000, [0.0; 4]);
+        assert!(bridge.requests().is_empty(), "{pause_ms} ms, {hears}: {:?}", bridge.asked_for());
+    }
+}
+
+#[test]
 fn a_bridge_that_is_started_in_flight_takes_over() {
     let mut bridge = Bridge::new(&[]);
     bridge.authority(sw::Authority::STUDENT);
@@ -501,6 +520,211 @@ fn a_bridge_that_is_started_in_flight_takes_over() {
         assert_eq!(late.heartbeats() > 0, beats, "{nav_state}");
         assert!(late.requests().is_empty() && late.motors().is_empty());
     }
+}
+
+/// A supervisor that vouches for a status that is so old.
+fn vouch(bridge: &mut Bridge, ms: i64, age_ms: i64, motors: [f32; 4]) {
+    for _ in 0..ms / 10 {
+        let heard = bridge.rig.now() - Span::from_millis(age_ms);
+        let command = sw::MotorCommand { motors, autopilot_stamp: heard.to_msg(), ..Default::default() };
+        bridge.rig.message("command", command);
+        bridge.pass(10);
+    }
+}
+
+#[test]
+fn a_bridge_that_is_started_in_flight_goes_on_with_the_status_that_the_one_before_heard() {
+    let started = || {
+        let mut bridge = Bridge::new(&[]);
+        bridge.pass(2000);
+        bridge
+    };
+    // At once, before `authority` or PX4 are heard.
+    let mut bridge = started();
+    vouch(&mut bridge, 100, 200, [0.2; 4]);
+    assert_eq!((bridge.motors().len(), bridge.heartbeats()), (10, 2));
+    assert!(bridge.requests().is_empty(), "nothing is asked for on another's word");
+    bridge.px4(true, OFFBOARD);
+    bridge.command(100, [0.2; 4]);
+    assert_eq!(bridge.motors().len(), 20, "without a gap");
+    // PX4's own first status decides: it was disarmed, or somebody has taken it.
+    for (armed, nav_state) in [(false, OFFBOARD), (true, MANUAL), (true, LOITER)] {
+        let mut bridge = started();
+        vouch(&mut bridge, 100, 200, [0.2; 4]);
+        bridge.px4(armed, nav_state);
+        bridge.rig.forget();
+        vouch(&mut bridge, 1000, 200, [0.2; 4]);
+        assert_eq!((bridge.motors().len(), bridge.heartbeats()), (0, 0), "{armed} {nav_state}");
+    }
+    // What is too old, of the future, or none at all is no word.
+    for age_ms in [610, -50, 2010] {
+        let mut bridge = started();
+        bridge.authority(sw::Authority::GUIDE);
+        vouch(&mut bridge, 1000, age_ms, [0.2; 4]);
+        assert!(bridge.motors().is_empty(), "{age_ms} ms");
+    }
+    // However fresh the word stays, without PX4's own it ends, and does not begin anew.
+    let mut bridge = started();
+    vouch(&mut bridge, 5000, 100, [0.2; 4]);
+    assert!((58..=62).contains(&bridge.motors().len()), "{}", bridge.motors().len());
+    bridge.rig.forget();
+    bridge.pass(1000);
+    vouch(&mut bridge, 1000, 100, [0.2; 4]);
+    assert!(bridge.motors().is_empty());
+    // Who does not fly is not believed.
+    for state in [sw::Authority::DISARMED, sw::Authority::ARMING] {
+        let mut bridge = started();
+        bridge.authority(state);
+        vouch(&mut bridge, 1000, 100, [0.2; 4]);
+        assert!(bridge.motors().is_empty(), "{state}");
+    }
+}
+
+#[test]
+fn px4s_failsafe_that_a_new_bridge_finds_is_nobodys_taking() {
+    let mut bridge = Bridge::new(&[]);
+    bridge.px4_intends(true, LOITER, OFFBOARD);
+    assert!(bridge.told().handed_over, "PX4 flies because nobody commanded: who is started anew may go on");
+    bridge.px4(true, LOITER);
+    assert!(!bridge.told().handed_over, "somebody asked for it");
+    bridge.px4_intends(false, LOITER, OFFBOARD);
+    assert!(!bridge.told().handed_over);
+}
+
+#[test]
+fn a_failsafe_for_want_of_a_heartbeat_that_could_not_be_sent_is_ended_by_it() {
+    // PX4's status was missing, so that no heartbeat was sent.
+    let mut bridge = flying();
+    bridge.px4_silent();
+    bridge.command(1500, [0.2; 4]);
+    bridge.px4_intends(true, LOITER, OFFBOARD);
+    bridge.rig.forget();
+    bridge.command(300, [0.2; 4]);
+    assert!(bridge.heartbeats() > 3 && bridge.requests().is_empty() && bridge.motors().is_empty());
+    assert!(bridge.told().handed_over, "the supervisor goes on commanding");
+    bridge.px4(true, OFFBOARD);
+    bridge.command(100, [0.2; 4]);
+    assert!(bridge.motors().len() >= 9);
+    // The process was stopped: no timer, no message.
+    for (intended, back) in [(OFFBOARD, true), (LOITER, false)] {
+        let mut bridge = flying();
+        bridge.rig.skip(Span::from_millis(700));
+        bridge.px4_intends(true, LOITER, intended);
+        bridge.rig.forget();
+        bridge.command(300, [0.2; 4]);
+        assert_eq!(bridge.heartbeats() > 3, back, "{intended}");
+        assert!(bridge.requests().is_empty() && bridge.motors().is_empty());
+    }
+    // A failsafe of another cause is PX4's to end.
+    let mut bridge = flying();
+    bridge.command(2000, [0.2; 4]);
+    bridge.px4_intends(true, LAND, OFFBOARD);
+    bridge.rig.forget();
+    bridge.command(300, [0.2; 4]);
+    assert_eq!((bridge.heartbeats(), bridge.motors().len()), (0, 0));
+}
+
+/// The guide commands beside the supervisor, or in its stead.
+fn guide(bridge: &mut Bridge, ms: i64, age_ms: i64, motors: [f32; 4]) {
+    for _ in 0..ms / 10 {
+        let stamp = bridge.rig.now() - Span::from_millis(age_ms);
+        let command = sw::MotorCommand { motors, odometry_stamp: stamp.to_msg(), ..Default::default() };
+        bridge.rig.message("guide/command", command);
+        bridge.pass(10);
+    }
+}
+
+const GUIDES: [f32; 4] = [0.6; 4];
+
+fn guides(bridge: &Bridge) -> usize {
+    bridge.motors().iter().filter(|m| m.control[0] == 0.8).count()
+}
+
+#[test]
+fn the_guide_is_flown_while_a_supervisor_is_started_anew() {
+    let mut bridge = flying();
+    guide(&mut bridge, 300, 5, GUIDES);
+    let (at, first) = bridge.rig.sent_at::<ActuatorMotors>(MOTORS).next().unwrap();
+    assert!(first.control[0] == 0.8 && bridge.rig.now() - at > Span::from_millis(230), "from 0.05 s on");
+    assert!(bridge.heartbeats() >= 4 && bridge.requests().is_empty());
+    assert!(bridge.told().message.contains("the supervisor is silent"), "{}", bridge.told().message);
+    assert!(!bridge.told().handed_over);
+    // It is back: its commands alone are flown.
+    bridge.rig.forget();
+    for _ in 0..20 {
+        bridge.command(10, [0.2; 4]);
+        guide(&mut bridge, 10, 5, GUIDES);
+    }
+    assert_eq!((guides(&bridge), bridge.motors().len()), (0, 20));
+    // It does not come back: PX4 is asked to hold within a stated time.
+    let mut bridge = flying();
+    guide(&mut bridge, 1500, 5, GUIDES);
+    let (asked, _) = bridge.rig.sent_at::<VehicleCommand>(REQUEST).next().unwrap();
+    let (last, _) = bridge.rig.sent_at::<ActuatorMotors>(MOTORS).last().unwrap();
+    assert_eq!(bridge.asked_for()[0], HOLD);
+    assert!((49..=52).contains(&guides(&bridge)), "{}: half a second", guides(&bridge));
+    assert!(asked - last <= Span::from_millis(20));
+}
+
+#[test]
+fn the_guide_stands_in_for_nobody_who_meant_to_be_silent() {
+    use sw::Authority as A;
+    let silent = |what: &str, before: &dyn Fn(&mut Bridge), age_ms: i64, motors: [f32; 4]| {
+        let mut bridge = flying();
+        before(&mut bridge);
+        bridge.rig.forget();
+        guide(&mut bridge, 1000, age_ms, motors);
+        assert_eq!(bridge.motors().len(), 0, "{what}");
+    };
+    let nothing = |_: &mut Bridge| {};
+    silent("stale", &nothing, 200, GUIDES);
+    silent("of the future", &nothing, -100, GUIDES);
+    silent("no number", &nothing, 5, [f32::NAN; 4]);
+    silent("beyond the range", &nothing, 5, [1.01; 4]);
+    for (state, adrift) in [(A::RECOVER, true), (A::LAND, false), (A::DISARMED, false), (A::ARMING, false)] {
+        let word =
+            move |b: &mut Bridge| b.rig.message("authority", A { state, adrift, ..Default::default() });
+        silent(&format!("{state}, adrift {adrift}"), &word, 5, GUIDES);
+    }
+    silent("a pilot took it", &|b| b.px4(true, MANUAL), 5, GUIDES);
+    silent("killed", &|b| b.px4(false, OFFBOARD), 5, GUIDES);
+    silent(
+        "PX4 is silent",
+        &|b| {
+            b.px4_silent();
+            b.command(1500, [0.2; 4]);
+        },
+        5,
+        GUIDES,
+    );
+    // While it stands in, too.
+    for (armed, nav_state) in [(true, MANUAL), (false, OFFBOARD), (true, LOITER)] {
+        let mut bridge = flying();
+        guide(&mut bridge, 200, 5, GUIDES);
+        bridge.px4(armed, nav_state);
+        bridge.rig.forget();
+        guide(&mut bridge, 1000, 5, GUIDES);
+        assert_eq!((bridge.motors().len(), bridge.heartbeats()), (0, 0), "{armed} {nav_state}");
+    }
+    // And never where nobody wants it.
+    let mut bridge = Bridge::new(&[("stand_in_s", Value::Float(0.0))]);
+    bridge.px4(true, OFFBOARD);
+    bridge.authority(A::GUIDE);
+    bridge.command(100, [0.2; 4]);
+    bridge.rig.forget();
+    guide(&mut bridge, 1000, 5, GUIDES);
+    assert!(guides(&bridge) == 0 && bridge.asked_for()[0] == HOLD);
+}
+
+#[test]
+fn what_had_piled_up_in_a_process_that_was_stopped_is_not_flown() {
+    let mut bridge = flying();
+    for age_ms in [3000, 160, -60] {
+        let stamp = (bridge.rig.now() - Span::from_millis(age_ms)).to_msg();
+        let header = spikewing_msgs::std_msgs::Header::new(stamp, "");
+        bridge.rig.message("command", sw::MotorCommand { header, motors: [1.0; 4], ..Default::default() });
+    }
+    assert!(bridge.motors().iter().all(|m| m.control[0] < 0.7));
 }
 
 #[test]

@@ -172,6 +172,7 @@ impl SnnPolicy {
                 odometry_stamp: stamp.to_msg(),
                 warmth: warmth.min(1.0),
                 instance: self.instance,
+                ..Default::default()
             },
         );
         self.ticks += 1;

@@ -114,6 +114,7 @@ impl Supervisor {
                 takeovers: self.takeovers,
                 policy_version: if flies { self.flown_version } else { self.blamed },
                 instance: self.instance,
+                adrift: self.adrift().is_some(),
             },
         );
     }
@@ -190,6 +191,7 @@ impl Supervisor {
             header: Header::new(now.to_msg(), ""),
             odometry_stamp: vehicle.stamp.to_msg(),
             instance: self.instance,
+            autopilot_stamp: self.inputs.vouched(),
             ..command
         }
     }

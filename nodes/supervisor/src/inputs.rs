@@ -2,7 +2,7 @@
 //! and what other supervisors say. What cannot be right is refused here, with the reason; [`Inputs::situation`] judges
 //! the rest.
 
-use spikewing_msgs::{nav_msgs::Odometry, sensor_msgs, spikewing_msgs as sw};
+use spikewing_msgs::{builtin_interfaces, nav_msgs::Odometry, sensor_msgs, spikewing_msgs as sw};
 use spikewing_runtime::{
     Span, Time,
     instance::{Admission, Sole},
@@ -208,6 +208,13 @@ impl Inputs {
     pub fn status(&self, now: Time) -> Option<&sw::VehicleStatus> {
         let (status, at) = self.status.as_ref()?;
         (status.connected && within(now, *at, STATUS_TIMEOUT)).then_some(status)
+    }
+
+    /// When the autopilot itself was last heard to be armed and in offboard mode, for a bridge that is started anew; zero: it
+    /// was not. The bridge judges how old it may be.
+    pub fn vouched(&self) -> builtin_interfaces::Time {
+        let ours = |s: &&sw::VehicleStatus| s.armed && s.mode == sw::VehicleStatus::MODE_OFFBOARD;
+        self.last_status().filter(ours).map(|s| s.autopilot_stamp.clone()).unwrap_or_default()
     }
 
     /// The autopilot's last word, whether it still holds or not.

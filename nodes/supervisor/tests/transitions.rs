@@ -54,6 +54,29 @@ fn a_new_process_takes_a_flying_vehicle_over_within_three_tenths_of_a_second() {
 }
 
 #[test]
+fn commands_carry_when_the_autopilot_said_that_it_obeys_and_authority_says_who_is_adrift() {
+    let heard = |c: &Cockpit| spikewing_runtime::Time::from(&c.commands().last().unwrap().autopilot_stamp);
+    let mut cockpit = Cockpit::flying(&[]);
+    let stamp = cockpit.rig.now() - Span::from_millis(300);
+    cockpit.autopilot(sw::VehicleStatus { autopilot_stamp: stamp.to_msg(), ..ours() });
+    fly(&mut cockpit, 30);
+    assert_eq!(heard(&cockpit), stamp, "a bridge that is started anew goes on with it");
+    assert!(!cockpit.authority().adrift);
+    // In another mode it obeys nobody.
+    cockpit.autopilot(sw::VehicleStatus { autopilot_stamp: stamp.to_msg(), ..parked() });
+    fly(&mut cockpit, 5);
+    assert_eq!(heard(&cockpit), spikewing_runtime::Time::ZERO);
+    cockpit.autopilot(ours());
+    // Nobody can fly on this: silence is meant, and nobody stands in.
+    cockpit.freeze();
+    fly(&mut cockpit, 20);
+    assert!(cockpit.authority().adrift, "{}", cockpit.authority().reason);
+    cockpit.thaw();
+    fly(&mut cockpit, 5);
+    assert!(!cockpit.authority().adrift);
+}
+
+#[test]
 fn a_new_process_lands_what_stands_armed_on_the_ground() {
     let mut cockpit = Cockpit::new(&[]);
     cockpit.autopilot(sw::VehicleStatus { landed: true, ..ours() });
