@@ -60,9 +60,9 @@ impl Ground {
         self.idle_since = if idle { self.idle_since.or(Some(now)) } else { None };
     }
 
-    /// What the land detector says.
-    pub fn landed(&self) -> bool {
-        self.detector.since.is_some() || self.detector.last.is_none()
+    /// What the land detector says; it speaks once a second, and until then only what is disarmed stands for certain.
+    pub fn landed(&self, armed: bool) -> bool {
+        self.detector.since.is_some() || (self.detector.last.is_none() && !armed)
     }
 
     /// All signs agree. Motors that nobody commands any more (PX4 has landed by itself) are no sign against it.

@@ -366,7 +366,7 @@ impl Bridge {
                 nav_state: self.px4.nav_state,
                 failsafe: self.px4.failsafe,
                 preflight_ok: self.px4.preflight_ok,
-                landed: self.ground.landed(),
+                landed: self.ground.landed(self.px4.armed),
                 message,
                 handed_over: self.offboard.handed_over(&self.situation(now)),
                 autopilot_stamp: self.received.unwrap_or(Time::ZERO).to_msg(),

@@ -479,7 +479,9 @@ impl Offboard {
             self.enter(State::StandingIn, "the supervisor is silent: the guide's commands are flown");
             return None;
         }
-        if s.command_age.is_none_or(|age| age > self.limits.handover) {
+        // After a pause of this process what arrived meanwhile is yet to be heard.
+        let awake = self.woken.is_none_or(|at| s.now - at > self.limits.handover);
+        if awake && s.command_age.is_none_or(|age| age > self.limits.handover) {
             return self.commands_stopped(s);
         }
         None

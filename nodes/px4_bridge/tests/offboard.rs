@@ -581,6 +581,18 @@ fn a_bridge_that_is_started_in_flight_goes_on_with_the_status_that_the_one_befor
 }
 
 #[test]
+fn a_new_bridge_takes_nothing_that_flies_for_landed() {
+    let mut bridge = Bridge::new(&[]);
+    bridge.px4(false, OFFBOARD);
+    assert!(bridge.told().landed, "a disarmed vehicle stands");
+    bridge.px4(true, OFFBOARD);
+    assert!(!bridge.told().landed, "the land detector has not spoken yet");
+    bridge.landed(true);
+    bridge.px4(true, OFFBOARD);
+    assert!(bridge.told().landed);
+}
+
+#[test]
 fn px4s_failsafe_that_a_new_bridge_finds_is_nobodys_taking() {
     let mut bridge = Bridge::new(&[]);
     bridge.px4_intends(true, LOITER, OFFBOARD);
@@ -615,6 +627,13 @@ fn a_failsafe_for_want_of_a_heartbeat_that_could_not_be_sent_is_ended_by_it() {
         assert_eq!(bridge.heartbeats() > 3, back, "{intended}");
         assert!(bridge.requests().is_empty() && bridge.motors().is_empty());
     }
+    // A short pause, which PX4 did not notice: nothing is handed over before what piled up is heard.
+    let mut bridge = flying();
+    bridge.rig.skip(Span::from_millis(400));
+    bridge.pass(50);
+    bridge.command(500, [0.2; 4]);
+    assert!(bridge.requests().is_empty(), "{:?}", bridge.asked_for());
+    assert!(bridge.motors().len() >= 49);
     // A failsafe of another cause is PX4's to end.
     let mut bridge = flying();
     bridge.command(2000, [0.2; 4]);

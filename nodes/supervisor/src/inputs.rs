@@ -23,6 +23,8 @@ const BLIND_PERIODS: i64 = 10;
 const STATUS_TIMEOUT: Span = Span::from_millis(1200);
 /// So long ago an autopilot that was heard is not yet gone when the bridge says so.
 const DOUBTED: Span = Span::from_millis(700);
+/// The bridge speaks ten times a second. Silent for longer it may not pass commands on.
+const BRIDGE_SILENT: Span = Span::from_millis(150);
 /// Stamps may lie ahead of the node's clock by so much: a simulated clock comes in steps.
 const AHEAD: Span = Span::from_millis(50);
 /// A policy's process that was silent for so long may be succeeded by another.
@@ -65,6 +67,8 @@ pub(crate) struct Inputs {
     guide: Policy,
     student: Policy,
     status: Option<(sw::VehicleStatus, Time)>,
+    /// When the bridge was last heard, whatever it said.
+    bridge: Option<Time>,
     rival: Option<(u64, Time)>,
     imu: Imu,
     student_enabled: bool,
@@ -87,6 +91,7 @@ impl Inputs {
             guide: policy.clone(),
             student: policy,
             status: None,
+            bridge: None,
             rival: None,
             imu: Imu::default(),
             student_enabled,
@@ -149,6 +154,7 @@ impl Inputs {
     /// The bridge speaks. One that was just started does not know yet whether the autopilot is there: what was known a
     /// moment before outlives its first words.
     pub fn on_status(&mut self, now: Time, m: &sw::VehicleStatus) {
+        self.bridge = Some(now);
         let known = self.status.as_ref().is_some_and(|(s, at)| s.connected && within(now, *at, DOUBTED));
         if !m.connected && known {
             return;
@@ -202,6 +208,11 @@ impl Inputs {
 
     pub fn odometry_fresh(&self, now: Time) -> bool {
         self.received.is_some_and(|at| within(now, at, self.period * BLIND_PERIODS))
+    }
+
+    /// Whether commands reach the vehicle, as far as is known: what it does is then the doing of who commands.
+    pub fn obeyed(&self, now: Time) -> bool {
+        self.bridge.is_some_and(|at| within(now, at, BRIDGE_SILENT))
     }
 
     /// The autopilot's word, while it holds.

@@ -186,7 +186,8 @@ impl Supervisor {
                         out,
                     );
                 } else if let Some(reason) = violation {
-                    self.leave_envelope(now, reason, Blame::Policy, out);
+                    let blame = if self.inputs.obeyed(now) { Blame::Policy } else { Blame::Nobody };
+                    self.leave_envelope(now, reason, blame, out);
                 } else if self.settings.episodes && episode.step >= self.settings.episode_steps {
                     self.finish_episode(now, out);
                 }

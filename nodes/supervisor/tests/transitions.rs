@@ -175,6 +175,20 @@ fn the_bridges_own_hold_takes_nothing_away() {
 }
 
 #[test]
+fn a_policy_whose_commands_do_not_arrive_is_not_to_blame() {
+    for (lives, blamed) in [(true, true), (false, false)] {
+        let mut cockpit = Cockpit::flying(&[]);
+        fly(&mut cockpit, 30);
+        cockpit.bridge_lives = lives;
+        fly(&mut cockpit, 25);
+        cockpit.period_at(Pose { roll: 1.5, ..Pose::at(0.0) }, Some(0.1), Some(0.2));
+        assert_eq!(cockpit.state(), A::RECOVER);
+        let end = cockpit.experience().iter().rev().find(|e| e.terminated || e.truncated).cloned().unwrap();
+        assert_eq!((cockpit.authority().envelope_violations == 1, end.terminated), (blamed, blamed));
+    }
+}
+
+#[test]
 fn frozen_odometry_is_found_though_its_stamps_go_on() {
     let mut cockpit = Cockpit::flying(&[]);
     cockpit.freeze();

@@ -129,7 +129,7 @@ impl Cockpit {
         self.rig.pass(Span::from_millis(milliseconds));
         self.since_status += milliseconds;
         if self.bridge_lives
-            && self.since_status >= 200
+            && self.since_status >= 100
             && let Some(status) = self.status.clone()
         {
             self.autopilot(status);
