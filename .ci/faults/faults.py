@@ -3,6 +3,7 @@
 
   .ci/loopback PYTHON .ci/faults/faults.py campaign [--on crazyflie|x500|train] [--seed N] [--faults N | --seconds S]
   .ci/loopback PYTHON .ci/faults/faults.py scenario NAME ... [--seed N]
+  .ci/loopback PYTHON .ci/faults/faults.py repeat NODE kill|hang|SECONDS [--on crazyflie|x500] [--times N]
   PYTHON .ci/faults/faults.py list
 """
 
@@ -271,6 +272,40 @@ def campaign(on, seed, faults, seconds, only):
     return len(crashes), len(lost)
 
 
+def repeat(on, node, how, count):
+    """One node killed, hung or stopped again and again, from steady flight. Returns the number of crashes, and of times it was not back."""
+    print(f"=== {node} on {on}: {how}, {count} times", flush=True)
+    f, crashes, lost = fly(f"repeat_{on}_{node}_{how}", on), 0, 0
+    try:
+        f.up()
+        for number in range(count):
+            f.steady(25)
+            start = time.time()
+            if how == "kill":
+                f.kill(node)
+            elif how == "hang":
+                send(f.node(node), signal.SIGSTOP)
+            else:
+                f.freeze(node, float(how))
+            back = f.steady(25)
+            flown = f.monitor.flown(start)
+            with f.monitor.lock:
+                times = [c[0] for c in f.monitor.commands if c[0] >= start - 0.1]
+            gap = round(max((b - a for a, b in zip(times, times[1:])), default=25.0), 3)
+            crashes, lost = crashes + crashed(flown), lost + (not back)
+            detail = f.since(start) if crashed(flown) or not back else {}
+            f.record(i=number, crash=crashed(flown), back=back, took=round(time.time() - start, 2), longest_gap_of_commands=gap, flown=flown, **detail)
+            if not back:
+                f.wait(lambda: f.monitor.px4 and not f.monitor.px4[0], 15)
+                f.trigger("supervisor/arm")
+                if not f.up(20) and not f.again(number):
+                    break
+    finally:
+        f.end()
+    print(f"{node} on {on}, {how}: {count} times, {crashes} crashes, {lost} not back by itself", flush=True)
+    return crashes, lost
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     modes = parser.add_subparsers(dest="mode", required=True)
@@ -284,6 +319,11 @@ def main():
     s = modes.add_parser("scenario")
     s.add_argument("names", nargs="+")
     s.add_argument("--seed", type=int, default=1)
+    r = modes.add_parser("repeat")
+    r.add_argument("node", choices=CONTROL)
+    r.add_argument("how", help="kill, hang, or for how many seconds it is stopped")
+    r.add_argument("--on", choices=["crazyflie", "x500"], default="crazyflie")
+    r.add_argument("--times", type=int, default=10)
     modes.add_parser("list")
     x = parser.parse_args()
     if x.mode == "list":
@@ -292,6 +332,8 @@ def main():
     if x.mode == "campaign":
         crashes, lost = campaign(x.on, x.seed, x.faults, x.seconds, x.only)
         return int(crashes > 0 or (x.judge == "all" and lost > 0))
+    if x.mode == "repeat":
+        return int(any(repeat(x.on, x.node, x.how, x.times)))
     fell = 0
     for name in x.names:
         print(f"=== {name} (seed {x.seed})", flush=True)

@@ -171,7 +171,8 @@ fn px4_flies_by_itself_without_the_supervisor() {
     assert!(f.commands.iter().all(|(t, _)| t.seconds() <= death));
     let alone = f.status.iter().find(|(at, _, alone)| *alone && at.seconds() > death).unwrap();
     let delay = alone.0.seconds() - death;
-    assert!((0.05..0.25).contains(&delay), "PX4 was asked to fly by itself after {delay} s");
+    // For half a second the guide stands in for a supervisor that is started anew; this one is not.
+    assert!((0.5..0.75).contains(&delay), "PX4 was asked to fly by itself after {delay} s");
     let (_, armed, _) = f.status.last().unwrap();
     assert!(!armed, "it has landed and disarmed");
     assert!(f.positions.last().unwrap()[2] < 0.1);
