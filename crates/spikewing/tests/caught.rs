@@ -106,6 +106,13 @@ fn vehicle(name: &str) -> Vec<(&'static str, &'static str, Value)> {
 #[test]
 fn a_student_that_says_the_same_whatever_happens_crashes_nothing() {
     let students = [
+        [0.9, 0.9, -0.9, -0.9],
+        [1.0, -1.0, -1.0, 1.0],
+        [0.4, 0.4, -1.0, 0.4],
+        [1.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 1.0],
+        [0.3, 0.3, -0.1, -0.1],
+        [-1.0, -1.0, 0.2, 0.2],
         [-1.0; 4],
         [1.0; 4],
         [0.0; 4],
@@ -220,4 +227,27 @@ fn a_supervisor_that_is_started_again_takes_the_flying_vehicle_over() {
         let last = f.heights.iter().rev().take(100).map(|(_, z)| (z - 1.0).abs()).fold(0.0, f64::max);
         assert!(last < 0.15, "it is {last} m off at the end");
     }
+}
+
+#[test]
+fn the_shipped_student_keeps_its_authority() {
+    let flights = 10;
+    let policy = format!("{}/../../policies/crazyflie/student.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let (mut losses, mut reasons) = (0, Vec::new());
+    for seed in 1..=flights {
+        let mut settings = vehicle("crazyflie");
+        settings.push(("simulator", "seed", Value::Integer(seed)));
+        settings.push(("snn_policy", "policy_file", Value::Text(policy.clone())));
+        let nodes =
+            ["simulator", "px4_bridge", "state_estimator", "guide_policy", "snn_policy", "supervisor"];
+        let mut composition = compose(&nodes, "hover.yaml", &settings, &[]);
+        let fate = watch(&mut composition);
+        run(composition, 120.0);
+        let f = fate.borrow();
+        assert!(f.student_steps > 11_000, "{} steps", f.student_steps);
+        losses += f.losses;
+        reasons.extend(f.authority.iter().filter(|a| a.1 == sw::Authority::RECOVER).map(|a| a.2.clone()));
+    }
+    println!("{losses} losses in {flights} flights of 120 s: {reasons:?}");
+    assert_eq!(losses, 0, "{reasons:?}");
 }

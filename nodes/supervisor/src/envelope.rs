@@ -41,12 +41,24 @@ impl Vehicle {
         })
     }
 
+    /// Angular acceleration since an earlier state, rad/s², body axes; zero where they are too far apart to tell.
+    pub fn turn_growth_since(&self, before: &Self) -> Vector3<f64> {
+        let dt_s = (self.stamp - before.stamp).seconds();
+        if dt_s > 0.0 && dt_s <= LONGEST_STEP_S {
+            (self.body_rates - before.body_rates) / dt_s
+        } else {
+            Vector3::zeros()
+        }
+    }
+
     /// What a policy sees of it.
     pub fn observation(&self, setpoint: &Setpoint) -> Observation {
         setpoint.observation(&self.position, &self.orientation, &self.velocity, &self.body_rates)
     }
 }
 
+/// Two states further apart than this, s, say nothing of how a turn grows.
+const LONGEST_STEP_S: f64 = 0.05;
 /// Body rates change within hundredths of a second, velocities do not: a turn is looked ahead for by this share of the time.
 /// At a third, a student's ordinary corrections still look like a fall.
 const TURNING_SHARE: f64 = 0.2;
@@ -86,11 +98,15 @@ impl Envelope {
         }
     }
 
-    /// What is about to be violated, in words: box or tilt within `lookahead_s`, or the ground, which a vehicle that sinks at
-    /// w reaches in spite of the guide when its height is less than w t + w² / 2a (t the lookahead, a the brake).
+    /// What is about to be violated, in words: box, tilt or body rate within `lookahead_s`, or the ground, which a vehicle that
+    /// sinks at w reaches in spite of the guide when its height is less than w t + w² / 2a (t the lookahead, a the brake).
+    ///
+    /// How fast a turn grows tells a fall from a correction: motors lag, so that a turn that grows goes on growing for a while
+    /// under whoever takes over. `before` is the state that preceded this one.
     pub fn foresee(
         &self,
         vehicle: &Vehicle,
+        before: Option<&Vehicle>,
         setpoint: &Vector3<f64>,
         ground_z_m: Option<f64>,
     ) -> Option<&'static str> {
@@ -98,13 +114,17 @@ impl Envelope {
             return None;
         }
         let ahead = vehicle.position - setpoint + vehicle.velocity * self.lookahead_s;
-        let turned = vehicle.orientation
-            * UnitQuaternion::new(vehicle.body_rates * (self.lookahead_s * TURNING_SHARE));
+        let turning_s = self.lookahead_s * TURNING_SHARE;
+        let growth = before.map_or_else(Vector3::zeros, |b| vehicle.turn_growth_since(b));
+        let turns = (vehicle.body_rates + growth * turning_s).amax() > self.body_rate_radps;
+        let turned = vehicle.orientation * UnitQuaternion::new(vehicle.body_rates * turning_s);
         let tilt = (turned * Vector3::z()).z.clamp(-1.0, 1.0).acos();
         let sinks = -vehicle.velocity.z;
         let needed = sinks * self.lookahead_s + sinks * sinks / (2.0 * self.brake_mps2);
         if ground_z_m.is_some_and(|ground| sinks > 0.0 && vehicle.position.z - ground < needed) {
             Some("is about to hit the ground")
+        } else if turns {
+            Some("is about to turn faster than the envelope allows")
         } else if tilt > self.tilt_rad {
             Some("is about to tilt beyond the envelope")
         } else if ahead.amax() > self.position_m {

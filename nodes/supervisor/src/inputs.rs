@@ -60,6 +60,8 @@ struct Policy {
 pub(crate) struct Inputs {
     period: Span,
     vehicle: Option<Vehicle>,
+    /// The state that preceded it.
+    before: Option<Vehicle>,
     received: Option<Time>,
     /// Between the stamps of the last two odometry messages.
     gap: Span,
@@ -85,6 +87,7 @@ impl Inputs {
         Self {
             period,
             vehicle: None,
+            before: None,
             received: None,
             gap: period,
             monitor: Monitor::default(),
@@ -118,7 +121,7 @@ impl Inputs {
             self.gap = vehicle.stamp - last.stamp;
         }
         self.monitor.observe(now, &vehicle, m);
-        self.vehicle = Some(vehicle);
+        self.before = self.vehicle.replace(vehicle);
         self.received = Some(now);
         Ok(vehicle)
     }
@@ -183,6 +186,11 @@ impl Inputs {
 
     pub fn vehicle(&self) -> Option<&Vehicle> {
         self.vehicle.as_ref()
+    }
+
+    /// The state before the present one.
+    pub fn before(&self) -> Option<&Vehicle> {
+        self.before.as_ref()
     }
 
     pub fn imu(&self) -> &Imu {

@@ -173,7 +173,9 @@ impl Supervisor {
             Authority::Guide(Errand::Episode(episode)) | Authority::Student(episode) => {
                 let envelope = self.settings.envelope;
                 let foreseen = matches!(state, Authority::Student(_))
-                    .then(|| envelope.foresee(vehicle, self.target.at(), self.ground_z_m))
+                    .then(|| {
+                        envelope.foresee(vehicle, self.inputs.before(), self.target.at(), self.ground_z_m)
+                    })
                     .flatten();
                 let violation = envelope.violation(vehicle, self.target.at()).or(foreseen);
                 if let Health::Doubtful(reason) = s.health {

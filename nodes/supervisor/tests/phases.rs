@@ -459,3 +459,21 @@ fn a_vehicle_that_faces_west_takes_off_facing_west_until_asked_otherwise() {
     }
     assert!((target_heading(&c) - 2.2).abs() < 0.02, "{}", target_heading(&c));
 }
+
+#[test]
+fn a_turn_that_grows_is_seen_before_it_is_fast_and_one_that_ends_is_let_be() {
+    let settings = [("envelope.body_rate", Value::Float(9.0)), ("envelope.lookahead_s", Value::Float(0.15))];
+    let turning = |rates: &[f64]| {
+        let mut cockpit = Cockpit::flying(&settings);
+        for rate in rates {
+            let pose = Pose { rates: [*rate, 0.0, 0.0], ..Pose::at(0.0) };
+            cockpit.period_at(pose, Some(0.1), Some(0.2));
+        }
+        cockpit.state() == sw::Authority::STUDENT
+    };
+    // 250 rad/s²: 11.5 rad/s after another 0.03 s.
+    assert!(!turning(&[1.5, 4.0]));
+    assert!(turning(&[5.0, 6.0, 7.0, 7.2]));
+    assert!(turning(&[3.0, 5.0, 6.5, 7.5, 8.0, 7.0, 4.0]), "a correction");
+    assert!(!turning(&[5.0, 6.0, 7.0, 8.0, 9.1]), "too fast is too fast");
+}
