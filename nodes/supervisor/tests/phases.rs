@@ -473,7 +473,10 @@ fn a_turn_that_grows_is_seen_before_it_is_fast_and_one_that_ends_is_let_be() {
     };
     // 250 rad/s²: 11.5 rad/s after another 0.03 s.
     assert!(!turning(&[1.5, 4.0]));
-    assert!(turning(&[5.0, 6.0, 7.0, 7.2]));
-    assert!(turning(&[3.0, 5.0, 6.5, 7.5, 8.0, 7.0, 4.0]), "a correction");
-    assert!(!turning(&[5.0, 6.0, 7.0, 8.0, 9.1]), "too fast is too fast");
+    assert!(turning(&[1.0, 2.0, 3.0, 4.0, 5.0, 5.8, 6.4]));
+    assert!(turning(&[1.0, 2.0, 3.0, 4.0, 5.0, 5.8, 6.4, 7.0, 7.4, 7.0, 4.0]), "a correction");
+    assert!(
+        !turning(&[1.0, 2.0, 3.0, 4.0, 5.0, 5.8, 6.4, 7.0, 7.6, 8.1, 8.4, 8.6, 8.8, 8.9, 9.1]),
+        "too fast is too fast"
+    );
 }
