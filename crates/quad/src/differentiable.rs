@@ -2,8 +2,9 @@
 //!
 //! With x = (p, q, v, ω, r) the state in the column order of the reference data and u the action, a step gives x′ = F(x, u)
 //! together with ∂F/∂x and ∂F/∂u, exactly (by dual numbers through the simulator's own equations, the quaternion's
-//! normalisation and the limits of actions and rotors included). [`Jacobian::pull`] is the adjoint: from ∂L/∂x′ to ∂L/∂x and
-//! ∂L/∂u. A loss over a flight is differentiated by pulling from its last step to its first.
+//! normalisation and the limits of actions and rotors included), and with respect to a force and a torque that act through
+//! the step. [`Jacobian::pull`] is the adjoint: from ∂L/∂x′ to ∂L/∂x, ∂L/∂u and those. A loss over a flight is differentiated
+//! by pulling from its last step to its first.
 //!
 //! At a limit (an action beyond [−1, 1], a rotor that is full) the derivative is that of the side on which the step was.
 
@@ -22,31 +23,52 @@ use crate::{
 /// Numbers in a state.
 pub const STATE: usize = 17;
 
-/// Derivatives are taken with respect to q, v, ω, r, u; a step depends on its position only by adding to it.
-const VARIABLES: usize = STATE - 3 + ROTORS;
+/// Derivatives are taken with respect to q, v, ω, r, u, F, τ; a step depends on its position only by adding to it.
+const VARIABLES: usize = TORQUE + 3;
+/// The first of u, of F and of τ.
+const ACTION: usize = STATE - 3;
+const FORCE: usize = ACTION + ROTORS;
+const TORQUE: usize = FORCE + 3;
 
 const _: () = assert!(VARIABLES <= WIDTH);
 
 /// ∂L/∂x of a state, in the column order of the reference data: p(3) q(w, x, y, z) v(3) ω(3) rotors(4).
 pub type Adjoint = [f32; STATE];
 
-/// ∂x′/∂(q, v, ω, r, u) of one step.
+/// A derivative of a loss with respect to what a step starts from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pulled {
+    /// ∂L/∂x.
+    pub state: Adjoint,
+    /// ∂L/∂u.
+    pub action: [f32; ROTORS],
+    /// ∂L/∂F, F a force in world axes that acts through the step, N.
+    pub force: [f32; 3],
+    /// ∂L/∂τ, τ a torque in body axes that acts through the step, N m.
+    pub torque: [f32; 3],
+}
+
+/// ∂x′/∂(q, v, ω, r, u, F, τ) of one step.
 #[derive(Clone, Debug)]
 pub struct Jacobian {
     rows: [[f32; WIDTH]; STATE],
 }
 
 impl Jacobian {
-    /// From ∂L/∂x′ to ∂L/∂x and ∂L/∂u.
-    pub fn pull(&self, next: &Adjoint) -> (Adjoint, [f32; ROTORS]) {
+    /// From ∂L/∂x′ to ∂L/∂x, ∂L/∂u, ∂L/∂F and ∂L/∂τ.
+    pub fn pull(&self, next: &Adjoint) -> Pulled {
         let mut sum = [0.0_f32; WIDTH];
         for (row, &weight) in self.rows.iter().zip(next) {
             for (sum, slope) in sum.iter_mut().zip(row) {
                 *sum += weight * slope;
             }
         }
-        let state = std::array::from_fn(|i| if i < 3 { next[i] } else { sum[i - 3] });
-        (state, std::array::from_fn(|i| sum[STATE - 3 + i]))
+        Pulled {
+            state: std::array::from_fn(|i| if i < 3 { next[i] } else { sum[i - 3] }),
+            action: std::array::from_fn(|i| sum[ACTION + i]),
+            force: std::array::from_fn(|i| sum[FORCE + i]),
+            torque: std::array::from_fn(|i| sum[TORQUE + i]),
+        }
     }
 
     /// ∂x′\[row\]/∂x\[column\].
@@ -59,7 +81,17 @@ impl Jacobian {
 
     /// ∂x′\[row\]/∂u\[motor\].
     pub fn of_action(&self, row: usize, motor: usize) -> f32 {
-        self.rows[row][STATE - 3 + motor]
+        self.rows[row][ACTION + motor]
+    }
+
+    /// ∂x′\[row\]/∂F\[axis\].
+    pub fn of_force(&self, row: usize, axis: usize) -> f32 {
+        self.rows[row][FORCE + axis]
+    }
+
+    /// ∂x′\[row\]/∂τ\[axis\].
+    pub fn of_torque(&self, row: usize, axis: usize) -> f32 {
+        self.rows[row][TORQUE + axis]
     }
 }
 
@@ -113,16 +145,28 @@ impl Plant {
     ) -> (State, Jacobian) {
         let (columns, [low, high]) = (state.to_columns(), self.vehicle.rotor_range);
         let mut rows = [[0.0; WIDTH]; STATE];
+        let (weight, inertia) =
+            (self.vehicle.mass_kg * self.vehicle.gravity_m_s2, self.vehicle.inertia_kg_m2);
         for variable in 0..VARIABLES {
-            // Rotor states may be thousands of revolutions per minute; everything else is of the order of 1.
-            let width = if (STATE - 7..STATE - 3).contains(&variable) { 1e-5 * (high - low) } else { 1e-5 };
+            // Rotor states may be thousands of revolutions per minute; forces and torques are as small as the vehicle.
+            let size = match variable {
+                TORQUE.. => 100.0 * inertia[variable - TORQUE],
+                FORCE.. => weight,
+                ACTION.. => 1.0,
+                _ if variable >= ACTION - ROTORS => high - low,
+                _ => 1.0,
+            };
+            let width = 1e-5 * size;
             let at = |sign: f64| {
-                let (mut columns, mut action) = (columns, *action);
-                match variable.checked_sub(STATE - 3) {
-                    Some(motor) => action[motor] += sign * width,
-                    None => columns[3 + variable] += sign * width,
+                let (mut columns, mut action, mut disturbance) = (columns, *action, *disturbance);
+                let change = sign * width;
+                match variable {
+                    TORQUE.. => disturbance.torque_n_m[variable - TORQUE] += change,
+                    FORCE.. => disturbance.force_n[variable - FORCE] += change,
+                    ACTION.. => action[variable - ACTION] += change,
+                    _ => columns[3 + variable] += change,
                 }
-                crate::step(&self.vehicle, &State::from_columns(&columns), &action, disturbance, dt_s)
+                crate::step(&self.vehicle, &State::from_columns(&columns), &action, &disturbance, dt_s)
                     .to_columns()
             };
             let (ahead, behind) = (at(1.0), at(-1.0));
@@ -145,10 +189,11 @@ impl Plant {
             Some(variable) => Dual::variable(columns[i], variable),
             None => Dual::constant(columns[i]),
         }));
-        let action = array!(|i| Dual::variable(action[i], STATE - 3 + i));
+        let action = array!(|i| Dual::variable(action[i], ACTION + i));
         let force: [f64; 3] = disturbance.force_n.into();
         let torque: [f64; 3] = disturbance.torque_n_m.into();
-        let (force, torque) = (array!(|i| Dual::constant(force[i])), array!(|i| Dual::constant(torque[i])));
+        let force = array!(|i| Dual::variable(force[i], FORCE + i));
+        let torque = array!(|i| Dual::variable(torque[i], TORQUE + i));
         let held = Held::of(&self.model, action, force, torque);
         let mut carried = [Dual::constant(0.0); equations::CARRIED];
         let parts = self.vehicle.parts_of_step(dt_s);
@@ -279,7 +324,8 @@ mod tests {
             let vehicle = &vehicles()[which];
             let columns = with_rotors(vehicle, columns);
             let disturbance = Disturbance { force_n: Vector3::new(0.01, -0.02, 0.03), torque_n_m: Vector3::new(1e-5, 2e-5, -1e-5) };
-            let fly = |c: &[f64; STATE], u: &[f64; ROTORS]| crate::step(vehicle, &State::from_columns(c), u, &disturbance, 0.01).to_columns();
+            let with = |c: &[f64; STATE], u: &[f64; ROTORS], d: &Disturbance| crate::step(vehicle, &State::from_columns(c), u, d, 0.01).to_columns();
+            let fly = |c: &[f64; STATE], u: &[f64; ROTORS]| with(c, u, &disturbance);
             let (next, jacobian) = Plant::new(vehicle).step(&State::from_columns(&columns), &action, &disturbance, 0.01);
             prop_assert_eq!(next.to_columns(), fly(&columns, &action));
 
@@ -304,6 +350,21 @@ mod tests {
                     let size = scale(row) / if column < STATE { scale(column) } else { 1.0 };
                     prop_assert!((difference - f64::from(exact)).abs() < 2e-4 * size + 1e-4 * difference.abs(),
                         "{} ∂x'[{row}]/∂[{column}]: {difference} by differences, {exact}", vehicle.name);
+                }
+            }
+            for column in 0..6_usize {
+                let size = if column < 3 { vehicle.mass_kg } else { vehicle.inertia_kg_m2[column - 3] };
+                let at = |sign: f64| {
+                    let mut d = disturbance;
+                    if column < 3 { d.force_n[column] += sign * 1e-3 * size } else { d.torque_n_m[column - 3] += sign * 1e-3 * size }
+                    with(&columns, &action, &d)
+                };
+                let (up, down) = (at(1.0), at(-1.0));
+                for row in 0..STATE {
+                    let difference = (up[row] - down[row]) / (2e-3 * size);
+                    let exact = if column < 3 { jacobian.of_force(row, column) } else { jacobian.of_torque(row, column - 3) };
+                    prop_assert!((difference - f64::from(exact)).abs() < 1e-5 / size + 1e-4 * difference.abs(),
+                        "{} ∂x'[{row}]/∂disturbance[{column}]: {difference} by differences, {exact}", vehicle.name);
                 }
             }
         }
@@ -369,16 +430,18 @@ mod tests {
         let (_, jacobian) =
             Plant::new(&vehicle).step(&state, &[0.1, 0.2, 0.3, 0.4], &Disturbance::default(), 0.01);
         let lambda: Adjoint = std::array::from_fn(|i| (i as f32 * 0.7).sin());
-        let (pulled, pulled_action) = jacobian.pull(&lambda);
+        let pulled = jacobian.pull(&lambda);
         let pushed =
             |entry: &dyn Fn(usize) -> f32| lambda.iter().enumerate().map(|(r, l)| l * entry(r)).sum::<f32>();
-        for (column, pulled) in pulled.iter().enumerate() {
-            let pushed = pushed(&|row| jacobian.of_state(row, column));
-            assert!((pushed - pulled).abs() < 1e-4 * (1.0 + pushed.abs()), "{column}");
-        }
-        for (motor, pulled) in pulled_action.iter().enumerate() {
-            let pushed = pushed(&|row| jacobian.of_action(row, motor));
-            assert!((pushed - pulled).abs() < 1e-4 * (1.0 + pushed.abs()), "{motor}");
-        }
+        let check = |pulled: &[f32], entry: &dyn Fn(usize, usize) -> f32| {
+            for (column, pulled) in pulled.iter().enumerate() {
+                let pushed = pushed(&|row| entry(row, column));
+                assert!((pushed - pulled).abs() < 1e-4 * (1.0 + pushed.abs()), "{column}");
+            }
+        };
+        check(&pulled.state, &|row, column| jacobian.of_state(row, column));
+        check(&pulled.action, &|row, motor| jacobian.of_action(row, motor));
+        check(&pulled.force, &|row, axis| jacobian.of_force(row, axis));
+        check(&pulled.torque, &|row, axis| jacobian.of_torque(row, axis));
     }
 }

@@ -7,7 +7,7 @@ use ndarray::{Array3, ArrayView3, s};
 use spikewing_snn::{BackwardOptions, Gradients, Network, Trace, Workspace};
 
 use crate::{
-    CloningTarget, Config, TrainError, UpdateStats,
+    CloningFilter, CloningTarget, Config, TrainError, UpdateStats,
     batch::{Batch, Place},
     critic::{self, ActionValues, Critics},
     replay::{ACTION, Sequence},
@@ -22,6 +22,8 @@ pub struct Buffers {
     /// The actor's gradient.
     pub gradients: Option<Gradients<f32>>,
     values: ActionValues,
+    /// Of what is imitated.
+    imitated: ActionValues,
 }
 
 /// The action that the actor should imitate at a step of a sequence.
@@ -75,32 +77,51 @@ pub fn differentiate(
     let judged = batch.judged(config.warmup_steps);
     let n = judged.len().max(1) as f32;
     let mut gradient = Array3::<f32>::zeros((length, batch.sequences.len(), ACTION));
-    let mut bc = 0.0;
-    for &Place { step, sequence } in &judged {
-        let wanted = imitated(config.cloning_target, &batch.sequences[sequence], step);
-        for (i, wanted) in wanted.iter().enumerate() {
-            let off = actions[(step, sequence, i)] - wanted;
-            bc += f64::from(off * off);
-            gradient[(step, sequence, i)] = 2.0 * lambda_bc * off / n;
-        }
-    }
-    stats.bc_loss = (bc / f64::from(n)) as f32;
-    let mut loss = lambda_bc * stats.bc_loss;
-    if let Some((critics, critic_buffers)) = critics.filter(|_| !judged.is_empty()) {
+    let imitated =
+        |place: &Place| imitated(config.cloning_target, &batch.sequences[place.sequence], place.step);
+    let mut follows = None;
+    if let Some((critics, memory)) = critics.filter(|_| !judged.is_empty()) {
         let fill = |row: usize, into: &mut [f32]| {
             let place = judged[row];
             let action = std::array::from_fn(|i| actions[(place.step, place.sequence, i)]);
             batch.critic_input(place, action, into);
         };
-        critics.action_values(judged.len(), fill, critic_buffers, &mut buffers.values)?;
-        let q = || buffers.values.values().map(f64::from);
+        critics.action_values(judged.len(), fill, memory, &mut buffers.values)?;
+        if config.cloning_filter == CloningFilter::Critic {
+            let fill = |row: usize, into: &mut [f32]| {
+                batch.critic_input(judged[row], imitated(&judged[row]), into);
+            };
+            critics.action_values(judged.len(), fill, memory, &mut buffers.imitated)?;
+        }
+        follows = Some(&buffers.values);
+    }
+    let filter = follows.filter(|_| config.cloning_filter == CloningFilter::Critic);
+    // Where the critic prefers what the student does, there is nothing to imitate.
+    let wanted: Option<Vec<bool>> = filter.map(|own| {
+        buffers.imitated.values().zip(own.values()).map(|(imitated, own)| imitated > own).collect()
+    });
+    let (mut bc, mut imitates) = (0.0, 0_usize);
+    for (row, &Place { step, sequence }) in judged.iter().enumerate() {
+        let weight = if wanted.as_ref().is_none_or(|w| w[row]) { lambda_bc } else { 0.0 };
+        imitates += usize::from(weight > 0.0);
+        for (i, wanted) in imitated(&judged[row]).iter().enumerate() {
+            let off = actions[(step, sequence, i)] - wanted;
+            bc += f64::from(off * off);
+            gradient[(step, sequence, i)] = 2.0 * weight * off / n;
+        }
+    }
+    stats.bc_loss = (bc / f64::from(n)) as f32;
+    stats.imitated = imitates as f32 / n;
+    let mut loss = lambda_bc * stats.bc_loss;
+    if let Some(values) = follows {
+        let q = || values.values().map(f64::from);
         let size = q().map(f64::abs).sum::<f64>() / f64::from(n);
         let mean = q().sum::<f64>() / f64::from(n);
         let lambda_q = config.alpha / size.max(1e-3);
         loss -= (lambda_q * mean) as f32;
         stats.q_mean = (mean / config.reward_scale) as f32;
         let share = (lambda_q / f64::from(n)) as f32;
-        for (place, dq) in judged.iter().zip(buffers.values.action_gradients()) {
+        for (place, dq) in judged.iter().zip(values.action_gradients()) {
             for (i, dq) in dq.iter().enumerate() {
                 gradient[(place.step, place.sequence, i)] -= share * dq;
             }

@@ -37,6 +37,11 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self { sequences: Vec::new(), input: Array3::zeros((0, 0, OBSERVATION)), transitions: Vec::new() }
+    }
+
     /// Draws sequences with replacement.
     pub fn sample(config: &Config, replay: &'a Replay, rng: &mut Xoshiro256PlusPlus) -> Self {
         let n = replay.sequences();

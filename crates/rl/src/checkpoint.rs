@@ -13,7 +13,7 @@ use crate::Trainer;
 /// First bytes of every version.
 const MAGIC: &[u8; 6] = b"SWCKPT";
 /// Version written, and the only one that is read.
-const VERSION: &[u8; 2] = b"03";
+const VERSION: &[u8; 2] = b"04";
 const DIGEST_BYTES: usize = 32;
 
 /// Why a checkpoint cannot be written or read.

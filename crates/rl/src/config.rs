@@ -74,6 +74,18 @@ pub enum CloningTarget {
     Guide,
 }
 
+/// Where the student imitates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloningFilter {
+    /// Everywhere: the paper's term.
+    #[default]
+    None,
+    /// Where the first critic values what is imitated more than what the student does, once the student follows the critics
+    /// (Q-filter; Nair et al. 2018, arXiv 1709.10089).
+    Critic,
+}
+
 /// Which reward is learned from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +161,9 @@ pub struct Config {
     pub policy_delay: u64,
     /// Updates before the actor follows the critics: it only imitates until they have something to say.
     pub critic_warmup_updates: u64,
+    /// The actor follows the critics only while their relative error on the student's own last flights
+    /// ([`crate::trust`]) is below this; 0: from the warm-up on, whatever it is.
+    pub critic_trust: f64,
     /// Steps at the start of a sequence that only warm the hidden state.
     pub warmup_steps: usize,
     /// How episodes are cut.
@@ -168,6 +183,8 @@ pub struct Config {
     pub cloning_enabled: bool,
     /// What is imitated.
     pub cloning_target: CloningTarget,
+    /// Where it is imitated.
+    pub cloning_filter: CloningFilter,
     /// λ_S, weight of the mean squared change of the action from step to step.
     pub smoothness: f64,
     /// Stand-in for the spike's derivative.
@@ -211,6 +228,7 @@ impl Default for Config {
             policy_noise_clip: 0.5,
             policy_delay: 1,
             critic_warmup_updates: 1000,
+            critic_trust: 0.0,
             warmup_steps: 50,
             cut: Cut { length: 100, stride: 50, shortest: 60 },
             batch: 32,
@@ -220,6 +238,7 @@ impl Default for Config {
             cloning: Cloning { start: 0.2, decay: 0.99, floor: 0.0 },
             cloning_enabled: true,
             cloning_target: CloningTarget::Guide,
+            cloning_filter: CloningFilter::None,
             smoothness: 0.0,
             surrogate: Surrogate::FastSigmoid,
             truncate_steps: 0,

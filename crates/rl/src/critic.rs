@@ -133,6 +133,29 @@ impl Critics {
         &self.critics
     }
 
+    /// Whether these are as deep and wide as others.
+    pub fn is_shaped_as(&self, other: &Self) -> bool {
+        self.critics[0].widths() == other.critics[0].widths()
+    }
+
+    /// Weights, targets and moments of others; the learning rate stays.
+    pub fn go_on_from(&mut self, other: Self) {
+        let own = std::mem::replace(self, other);
+        for (mine, own) in self.adams.iter_mut().zip(&own.adams) {
+            mine.set_learning_rate(own.learning_rate());
+        }
+        let backend = own.critics[0].backend();
+        for network in self.critics.iter_mut().chain(&mut self.targets) {
+            network.set_backend(backend);
+        }
+    }
+
+    /// Both say this, whatever they see.
+    #[cfg(test)]
+    pub fn set_constant(&mut self, value: f32) {
+        self.critics.iter_mut().for_each(|critic| critic.set_output(0.0, value));
+    }
+
     /// Mean squared temporal-difference errors' gradients: leaves them in `buffers` and returns the first critic's loss.
     fn differentiate(
         &self,

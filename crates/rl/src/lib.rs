@@ -18,6 +18,7 @@ pub mod probe;
 pub mod replay;
 pub mod schedule;
 mod trainer;
+pub mod trust;
 
-pub use config::{CloningTarget, Config, Method, ObservationNoise, RewardDefinition};
-pub use trainer::{TrainError, Trainer, UpdateStats};
+pub use config::{CloningFilter, CloningTarget, Config, Method, ObservationNoise, RewardDefinition};
+pub use trainer::{Experience, TrainError, Trainer, UpdateStats};

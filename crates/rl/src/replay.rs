@@ -208,6 +208,8 @@ pub struct Replay {
 pub struct Sequence<'a> {
     /// The episode.
     pub episode: &'a Episode,
+    /// Its number since the start.
+    pub number: u64,
     /// First transition.
     pub start: usize,
     /// Transitions.
@@ -226,6 +228,15 @@ impl Replay {
             steps: 0,
             open: Vec::new(),
         }
+    }
+
+    /// The complete episodes of another buffer, cut as this one cuts; what is too old for its capacity is forgotten.
+    #[must_use]
+    pub fn with_episodes_of(mut self, other: Self) -> Self {
+        for episode in other.episodes {
+            self.store(episode);
+        }
+        self
     }
 
     /// Steps in complete episodes.
@@ -253,7 +264,25 @@ impl Replay {
         let &(number, start) = self.sequences.get(index)?;
         let episode = self.episodes.get(usize::try_from(number - self.first).ok()?)?;
         let start = start as usize;
-        Some(Sequence { episode, start, length: self.cut.length.min(episode.len() - start) })
+        Some(Sequence { episode, number, start, length: self.cut.length.min(episode.len() - start) })
+    }
+
+    /// How many of the newest sequences reach back so many steps.
+    pub fn sequences_of_newest(&self, steps: usize) -> usize {
+        let mut back = 0;
+        let first = self.episodes.iter().rev().take_while(|episode| {
+            let reached = back < steps;
+            back += episode.len();
+            reached
+        });
+        let oldest = self.first + (self.episodes.len() - first.count()) as u64;
+        // Of the oldest episode only what lies within.
+        let skipped = back.saturating_sub(steps) as u32;
+        self.sequences
+            .iter()
+            .rev()
+            .take_while(|(number, start)| *number > oldest || (*number == oldest && *start >= skipped))
+            .count()
     }
 
     /// Takes one record. Returns the episode when it is complete. A record out of order (a lost message, an actor that

@@ -90,6 +90,13 @@ impl Slope {
         Self { schedule, last: None, terms: VecDeque::new() }
     }
 
+    /// This schedule, with the returns that another one has noted.
+    #[must_use]
+    pub fn going_on_from(&self, other: Self) -> Self {
+        // Terms are slopes by the other's law and scale: they only go on where those are the same.
+        if other.schedule == self.schedule { other } else { self.clone() }
+    }
+
     /// Takes the return of an evaluation.
     pub fn note(&mut self, episode_return: f64) {
         let SlopeSchedule::Adaptive { return_scale, law, .. } = self.schedule else { return };

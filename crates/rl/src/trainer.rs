@@ -19,6 +19,7 @@ use crate::{
     flight,
     replay::{ACTION, Episode, Replay, ReplayError, Step},
     schedule::Slope,
+    trust::Trust,
 };
 
 /// Why an update failed.
@@ -30,6 +31,20 @@ pub enum TrainError {
     /// A critic refused.
     #[error("critic: {0}")]
     Critic(#[from] DenseError),
+    /// A learner to go on from has other critics.
+    #[error(
+        "the learner that was to be gone on from has critics of another shape; set critic_hidden as it was there"
+    )]
+    CriticShape,
+}
+
+/// What becomes of another learner's experience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Experience {
+    /// It is taken over.
+    Kept,
+    /// It is left behind: what is flown now is another drone, say.
+    Left,
 }
 
 /// What one update did.
@@ -53,6 +68,8 @@ pub struct UpdateStats {
     pub actor_gradient_norm: f32,
     /// Share of neurons that fired, over the batch, both layers together.
     pub firing_rate: f32,
+    /// Share of the judged steps at which the student imitated.
+    pub imitated: f32,
     /// Mean reward of a step of differentiable flight.
     pub flight_reward: f32,
     /// Share of those flights that were lost.
@@ -70,6 +87,7 @@ pub struct Trainer {
     pub(crate) critics: Critics,
     replay: Replay,
     slope: Slope,
+    trust: Trust,
     updates: u64,
     episodes: u64,
     environment_steps: u64,
@@ -118,6 +136,7 @@ impl Trainer {
             critics,
             replay: Replay::new(config.replay_steps, config.cut),
             slope: Slope::new(config.slope),
+            trust: Trust::default(),
             updates: 0,
             episodes: 0,
             environment_steps: 0,
@@ -137,6 +156,29 @@ impl Trainer {
         Ok(())
     }
 
+    /// Goes on with what another learner learned: actor, critics, targets, optimisers, slope, how far its critics can be
+    /// trusted, and its experience if that is wanted. Schedules, settings and random numbers stay this one's.
+    ///
+    /// # Errors
+    /// When its networks are of other shapes.
+    pub fn start_from_learner(&mut self, other: Self, experience: Experience) -> Result<(), TrainError> {
+        self.start_from(&other.actor)?;
+        if !other.critics.is_shaped_as(&self.critics) {
+            return Err(TrainError::CriticShape);
+        }
+        let options = self.actor_adam.options;
+        self.target_actor = other.target_actor;
+        self.actor_adam = other.actor_adam;
+        self.actor_adam.options = options;
+        self.critics.go_on_from(other.critics);
+        (self.slope, self.trust) = (self.slope.going_on_from(other.slope), other.trust);
+        if experience == Experience::Kept {
+            self.replay =
+                Replay::new(self.config.replay_steps, self.config.cut).with_episodes_of(other.replay);
+        }
+        Ok(())
+    }
+
     /// Takes one record of experience; returns the episode when it is complete.
     ///
     /// # Errors
@@ -148,9 +190,16 @@ impl Trainer {
         step: u32,
         record: &Step,
     ) -> Result<Option<&Episode>, ReplayError> {
+        let reward = self.reward();
         let finished = self.replay.push(actor, episode_id, step, record)?;
         self.environment_steps += 1;
         self.episodes += u64::from(finished.is_some());
+        if self.config.critic_trust > 0.0
+            && self.config.method.reinforces()
+            && let Some(episode) = finished
+        {
+            self.trust.note(&self.config, &self.critics, &reward, episode);
+        }
         Ok(finished)
     }
 
@@ -211,15 +260,21 @@ impl Trainer {
     pub fn note_evaluation(&mut self, episode_return: f64) {
         self.slope.note(episode_return);
     }
+    /// Relative error of the critics on the student's last flights, where it is looked at ([`crate::trust`]).
+    pub fn critic_error(&self) -> Option<f64> {
+        self.trust.error()
+    }
     /// Whether there is enough experience for an update.
     pub fn ready(&self) -> bool {
         self.replay.sequences() >= self.config.batch.min(8)
     }
 
-    /// Whether the actor follows the critics by now.
+    /// Whether the actor follows the critics by now, and still.
     pub(crate) fn follows(&self) -> bool {
         let config = &self.config;
-        config.method.reinforces() && (self.updates >= config.critic_warmup_updates || !config.clones())
+        let trusted = config.critic_trust <= 0.0 || self.trust.within(config.critic_trust);
+        let warm = self.updates >= config.critic_warmup_updates || !config.clones();
+        config.method.reinforces() && trusted && warm
     }
 
     /// One update of critics and actor; `None` while there is too little experience.
@@ -235,7 +290,10 @@ impl Trainer {
         let (config, buffers) = (&self.config, &mut self.buffers);
         let reinforces = config.method.reinforces();
         let tau = config.tau as f32;
-        let batch = Batch::sample(config, &self.replay, &mut self.rng);
+        // A student that neither imitates nor follows critics learns from its flights alone.
+        let only_flies = config.method.flies() && lambda_bc <= 0.0;
+        let batch =
+            if only_flies { Batch::empty() } else { Batch::sample(config, &self.replay, &mut self.rng) };
         let mut stats = UpdateStats { slope, lambda_bc, ..UpdateStats::default() };
         if reinforces {
             self.target_actor.forward_into(batch.input.view(), &mut buffers.target_trace)?;
@@ -245,8 +303,17 @@ impl Trainer {
         self.updates += 1;
         if self.updates.is_multiple_of(config.policy_delay.max(1)) {
             let critics = follows.then_some((&self.critics, &mut buffers.critics));
-            let mut loss =
-                actor::differentiate(config, &self.actor, critics, &batch, &mut stats, &mut buffers.actor)?;
+            let mut loss = 0.0;
+            if !only_flies {
+                loss = actor::differentiate(
+                    config,
+                    &self.actor,
+                    critics,
+                    &batch,
+                    &mut stats,
+                    &mut buffers.actor,
+                )?;
+            }
             if config.method.flies()
                 && let Some(flown) = flight::differentiate(
                     config,
@@ -261,11 +328,17 @@ impl Trainer {
                 loss -= (config.flight.weight * flown.reward) as f32;
                 stats.flight_reward = flown.reward as f32;
                 stats.flights_lost = flown.lost as f32;
-                if let (Some(sum), Some(share)) = (&mut buffers.actor.gradients, buffers.flight.gradients()) {
+                if only_flies {
+                    (stats.actor_loss, stats.firing_rate) = (loss, buffers.flight.firing_rate() as f32);
+                } else if let (Some(sum), Some(share)) =
+                    (&mut buffers.actor.gradients, buffers.flight.gradients())
+                {
                     sum.add(share)?;
                 }
             }
-            if let (true, Some(gradients)) = (loss.is_finite(), &buffers.actor.gradients) {
+            let gradients =
+                if only_flies { buffers.flight.gradients() } else { buffers.actor.gradients.as_ref() };
+            if let (true, Some(gradients)) = (loss.is_finite(), gradients) {
                 stats.actor_gradient_norm = gradients.norm();
                 self.actor_adam.step(&mut self.actor, gradients)?;
             }

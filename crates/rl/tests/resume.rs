@@ -8,11 +8,11 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use spikewing_quad::{OBSERVATION, Vehicle};
 use spikewing_rl::{
-    Config, Method, Trainer,
+    CloningFilter, Config, Experience, Method, Trainer,
     checkpoint::CheckpointError,
     critic::CriticShape,
     dense::Backend,
-    flight::FlightConfig,
+    flight::{FlightConfig, ModelCorrection},
     replay::{ACTION, End, Source, Step},
     schedule::SlopeSchedule,
 };
@@ -55,6 +55,23 @@ fn it_goes_on_as_if_it_had_never_stopped() {
         Config { slope: SlopeSchedule::Fixed { slope: 10.0 }, ..small() },
         Config { slope: SlopeSchedule::Interval { updates: 2, steps: 20 }, ..small() },
         Config { critic: CriticShape { backend: Backend::Dfdx, ..small().critic }, ..small() },
+        Config { cloning_filter: CloningFilter::Critic, critic_trust: 1e9, ..small() },
+        Config {
+            method: Method::AnchoredBptt,
+            cloning_enabled: false,
+            flight: FlightConfig {
+                vehicles: vec![Vehicle::find("l2f0").unwrap()],
+                horizon: 10,
+                flights: 40,
+                moving: 0.5,
+                latency_steps: 2,
+                variation: 1.0,
+                correction: ModelCorrection::Fitted,
+                recent_steps: 300,
+                ..FlightConfig::default()
+            },
+            ..small()
+        },
         Config {
             method: Method::AnchoredBptt,
             flight: FlightConfig {
@@ -84,6 +101,42 @@ fn it_goes_on_as_if_it_had_never_stopped() {
     }
 }
 
+/// What a drone that has changed starts from: everything that was learned, under the new run's own settings.
+#[test]
+fn a_whole_learner_can_be_gone_on_from() {
+    let mut learned = trainer(Config { critic_learning_rate: 3e-3, ..small() });
+    for _ in 0..200 {
+        learned.update().unwrap().unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("checkpoint-000000006.bin");
+    learned.save(&path).unwrap();
+    let loaded = || Trainer::load(&path).unwrap();
+
+    let other = Config { alpha: 0.5, critic_learning_rate: 1e-5, ..small() };
+    let mut left = Trainer::new(other.clone(), 9).unwrap();
+    left.start_from_learner(loaded(), Experience::Left).unwrap();
+    assert_eq!((left.policy(), left.config(), left.updates()), (learned.policy(), &other, 0));
+    assert!(!left.ready(), "its experience was left");
+    let mut kept = Trainer::new(other, 9).unwrap();
+    kept.start_from_learner(loaded(), Experience::Kept).unwrap();
+    assert_eq!(kept.replay().sequences(), learned.replay().sequences());
+    // The critics know what they knew; cold ones, of the same seed and on the same experience, do not.
+    let mut twin = Trainer::new(kept.config().clone(), 9).unwrap();
+    twin.start_from_learner(loaded(), Experience::Kept).unwrap();
+    let mut random = trainer(kept.config().clone());
+    random.start_from(learned.policy()).unwrap();
+    let loss = |trainer: &mut Trainer| trainer.update().unwrap().unwrap().critic_loss;
+    let (warm, again, random) = (loss(&mut kept), loss(&mut twin), loss(&mut random));
+    assert_eq!(warm, again);
+    assert!(warm < 0.7 * random, "{warm} {random}");
+
+    let shape = CriticShape { hidden: vec![8], ..CriticShape::default() };
+    let mut narrow = Trainer::new(Config { critic: shape, ..small() }, 1).unwrap();
+    let refused = narrow.start_from_learner(loaded(), Experience::Left).unwrap_err();
+    assert!(refused.to_string().contains("critic_hidden"), "{refused}");
+}
+
 #[test]
 fn every_cut_and_every_other_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -104,7 +157,7 @@ fn every_cut_and_every_other_version_is_refused() {
     fs::write(&path, &old).unwrap();
     let error = Trainer::load(&path).unwrap_err();
     assert!(matches!(&error, CheckpointError::Version { found, .. } if found == "01"), "{error}");
-    assert!(error.to_string().contains("version 03"), "{error}");
+    assert!(error.to_string().contains("version 04"), "{error}");
     fs::write(&path, &bytes).unwrap();
     assert!(Trainer::load(&path).is_ok());
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use spikewing_guide_policy::geometric::Geometric;
 use spikewing_quad::{Vehicle, protocol::Evaluation};
 use spikewing_rl::{
-    Trainer, UpdateStats, checkpoint,
+    Experience, Trainer, UpdateStats, checkpoint,
     metrics::{self, Metrics},
     replay::{Episode, Step},
 };
@@ -159,11 +159,8 @@ impl Desk {
                 }
                 let mut trainer = Trainer::new(config, settings.seed)?;
                 if let Some(path) = &settings.start_from {
-                    let policy = Policy::load(path)?;
-                    let network = policy
-                        .network()
-                        .ok_or_else(|| format!("start_from {}: no spiking policy", path.display()))?;
-                    trainer.start_from(network)?;
+                    start_from(&mut trainer, path, settings.start_from_experience)
+                        .map_err(|e| format!("start_from {}: {e}", path.display()))?;
                 }
                 // Version 1 is what the policy node starts with; what is published is above it.
                 (trainer, Progress { policy_version: 1, ..Progress::default() })
@@ -444,6 +441,24 @@ impl Desk {
         let Some(dir) = &self.run_dir else { return Ok(()) };
         self.policy()?.save(&dir.join("latest.safetensors")).map_err(|e| e.to_string())
     }
+}
+
+/// Starts from a policy's weights, or from a whole learner: a checkpoint, or the newest one in a run folder.
+fn start_from(
+    trainer: &mut Trainer,
+    path: &Path,
+    experience: Experience,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    if path.is_dir() {
+        let (learner, _) = newest_whole(path)?.ok_or("there is no checkpoint in that folder")?;
+        trainer.start_from_learner(learner, experience)?;
+    } else if path.extension().is_some_and(|e| e == "bin") {
+        trainer.start_from_learner(Trainer::load(path)?, experience)?;
+    } else {
+        let policy = Policy::load(path)?;
+        trainer.start_from(policy.network().ok_or("no spiking policy")?)?;
+    }
+    Ok(())
 }
 
 /// Updates that the learner in a run folder has made by its newest whole checkpoint; 0 without one.

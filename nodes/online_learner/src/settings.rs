@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use spikewing_quad::reward::OrientationTerm;
 use spikewing_rl::{
-    CloningTarget, Config, Method, ObservationNoise, RewardDefinition,
+    CloningFilter, CloningTarget, Config, Experience, Method, ObservationNoise, RewardDefinition,
     critic::CriticShape,
     dense::Backend,
-    flight::FlightConfig,
+    flight::{FlightConfig, ModelCorrection},
     replay::Cut,
     schedule::{Cloning, Curriculum, JumpStart, SlopeLaw, SlopeSchedule},
 };
@@ -27,6 +27,7 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
     pub resume: bool,
     pub start_from: Option<PathBuf>,
+    pub start_from_experience: Experience,
     pub updates_per_job: u64,
     pub update_ratio: f64,
     pub job_duration: Span,
@@ -78,7 +79,9 @@ parameters! {
     const RESUME: Parameter<bool> = Parameter::flag("resume", true)
         .about("Go on from the newest whole checkpoint in the run folder, if there is one.");
     const START_FROM: Parameter<Option<PathBuf>> = Parameter::path("start_from")
-        .about("Policy whose weights training starts from; empty: random weights.");
+        .about("What training starts from; empty: random weights. A policy file: its weights. A checkpoint, or a run folder and the newest one in it: the whole learner, critics, optimisers and all, under the settings here.");
+    const START_FROM_EXPERIENCE: Parameter<bool> = Parameter::flag("start_from_experience", false)
+        .about("Whether a learner that start_from names brings its experience along; false where what flies now is another drone.");
     const UPDATES_PER_JOB: Parameter<u64> = Parameter::whole("updates_per_job", 10)
         .range(1.0, 10_000.0)
         .unit("updates")
@@ -173,6 +176,9 @@ parameters! {
         .range(0.0, BIG)
         .unit("updates")
         .about("The actor only imitates for so many updates, until the critics have something to say.");
+    const CRITIC_TRUST: Parameter<f64> = Parameter::float("critic_trust", 0.0)
+        .range(0.0, 1000.0)
+        .about("The actor follows the critics only while their mean relative error on the student's own last 5 flights is below this, 0.2 for example; 0: whatever it is.");
     const WARMUP_STEPS: Parameter<usize> = Parameter::whole("warmup_steps", 50)
         .range(0.0, 10_000.0)
         .unit("steps")
@@ -227,6 +233,8 @@ parameters! {
         .about("λ_BC does not fall below this.");
     const BC_TARGET: Parameter<CloningTarget> = Parameter::choice("bc.target", "guide", &[("guide", CloningTarget::Guide), ("applied", CloningTarget::Applied)])
         .about("What is imitated: what the guide would have done in that state, or the action that was applied (the paper's).");
+    const BC_FILTER: Parameter<CloningFilter> = Parameter::choice("bc.filter", "none", &[("none", CloningFilter::None), ("critic", CloningFilter::Critic)])
+        .about("Where it is imitated: everywhere (the paper's), or where the critic values what is imitated more than what the student does, once the student follows the critics.");
     const SLOPE_SCHEDULE: Parameter<Schedule> = Parameter::choice("slope.schedule", "adaptive", &[("adaptive", Schedule::Adaptive), ("interval", Schedule::Interval), ("fixed", Schedule::Fixed)])
         .about("How the surrogate slope goes.");
     const SLOPE_FIXED: Parameter<f64> = Parameter::float("slope.fixed", 10.0)
@@ -280,10 +288,34 @@ parameters! {
     const FLIGHT_TERMINAL: Parameter<f64> = Parameter::float("flight.terminal", 10.0)
         .range(1.0, 1e4)
         .about("… how much more the last step's reward weighs than any other's: it stands for what comes after.");
+    const FLIGHT_DISTANCE: Parameter<f64> = Parameter::float("flight.distance", 0.0)
+        .range(0.0, 1000.0)
+        .unit("1/m")
+        .about("… cost of a metre between drone and setpoint, in rewards, beside the reward's own square of it.");
     const FLIGHT_SETPOINT_JUMP: Parameter<f64> = Parameter::float("flight.setpoint_jump", 0.2)
         .range(0.0, 10.0)
         .unit("m")
         .about("… in half of the flights the setpoint jumps at the anchor, each coordinate by up to this.");
+    const FLIGHT_MOVING: Parameter<f64> = Parameter::float("flight.moving", 0.0)
+        .range(0.0, 1.0)
+        .about("… share of the flights in which the setpoint begins to move, or turns, shortly before the anchor or after it.");
+    const FLIGHT_SETPOINT_SPEED: Parameter<f64> = Parameter::float("flight.setpoint_speed", 0.6)
+        .range(0.0, 20.0)
+        .unit("m/s")
+        .about("… by up to this along each horizontal axis, a third of it vertically.");
+    const FLIGHT_LATENCY_STEPS: Parameter<usize> = Parameter::whole("flight.latency_steps", 0)
+        .range(0.0, 50.0)
+        .unit("steps")
+        .about("… commands take up to so many steps to the motors, drawn for each flight.");
+    const FLIGHT_VARIATION: Parameter<f64> = Parameter::float("flight.variation", 0.0)
+        .range(0.0, 3.0)
+        .about("… how far airframes are from the one that fits: 1 draws mass, motors, thrust, wind and trim as the guide's training does.");
+    const FLIGHT_CORRECTION: Parameter<ModelCorrection> = Parameter::choice("flight.correction", "none", &[("none", ModelCorrection::None), ("fitted", ModelCorrection::Fitted)])
+        .about("… whether the model is corrected by what was flown: the motors' lag and a residual of forces and torques, fitted to each recorded episode for the flights that start in it.");
+    const FLIGHT_RECENT_STEPS: Parameter<usize> = Parameter::whole("flight.recent_steps", 0)
+        .range(0.0, 1e8)
+        .unit("steps")
+        .about("… they start in the newest so many recorded steps alone, so that a drone that has changed is learned about within seconds; 0: in all.");
     const OBSERVATION_NOISE: Parameter<f64> = Parameter::float("observation_noise", 1.0)
         .range(0.0, 10.0)
         .about("Noise on what the actor sees in training, as a multiple of the evaluation simulator's (0.05 m, 0.1 m/s, 0.2 rad/s).");
@@ -307,6 +339,7 @@ impl Settings {
             policy_noise_clip: p.get(&POLICY_NOISE_CLIP)?,
             policy_delay: p.get(&POLICY_DELAY)?,
             critic_warmup_updates: p.get(&CRITIC_WARMUP_UPDATES)?,
+            critic_trust: p.get(&CRITIC_TRUST)?,
             warmup_steps: p.get(&WARMUP_STEPS)?,
             cut: Cut {
                 length: p.get(&SEQUENCE_LENGTH)?,
@@ -323,6 +356,7 @@ impl Settings {
             surrogate: p.get(&SURROGATE)?,
             truncate_steps: p.get(&TRUNCATE_STEPS)?,
             cloning_target: p.get(&BC_TARGET)?,
+            cloning_filter: p.get(&BC_FILTER)?,
             slope: match p.get(&SLOPE_SCHEDULE)? {
                 Schedule::Fixed => SlopeSchedule::Fixed { slope: p.get(&SLOPE_FIXED)? },
                 Schedule::Interval => SlopeSchedule::Interval {
@@ -357,7 +391,14 @@ impl Settings {
                 flights: p.get(&FLIGHT_FLIGHTS)?,
                 weight: p.get(&FLIGHT_WEIGHT)?,
                 terminal: p.get(&FLIGHT_TERMINAL)?,
+                distance: p.get(&FLIGHT_DISTANCE)?,
                 setpoint_jump_m: p.get(&FLIGHT_SETPOINT_JUMP)?,
+                moving: p.get(&FLIGHT_MOVING)?,
+                setpoint_speed_m_s: p.get(&FLIGHT_SETPOINT_SPEED)?,
+                latency_steps: p.get(&FLIGHT_LATENCY_STEPS)?,
+                variation: p.get(&FLIGHT_VARIATION)?,
+                correction: p.get(&FLIGHT_CORRECTION)?,
+                recent_steps: p.get(&FLIGHT_RECENT_STEPS)?,
                 ..FlightConfig::default()
             },
         };
@@ -378,6 +419,10 @@ impl Settings {
             run_dir,
             resume: p.get(&RESUME)?,
             start_from: p.get(&START_FROM)?,
+            start_from_experience: match p.get(&START_FROM_EXPERIENCE)? {
+                true => Experience::Kept,
+                false => Experience::Left,
+            },
             updates_per_job: p.get(&UPDATES_PER_JOB)?,
             update_ratio: p.get(&UPDATE_RATIO)?,
             job_duration: Span::from_seconds(p.get(&JOB_DURATION_S)?),

@@ -396,6 +396,27 @@ fn the_same_experience_and_seed_make_the_same_weights() {
     assert!(one != weights(8, &[]));
 }
 
+/// `start_from` takes a run folder or one of its checkpoints, and then the whole learner goes on.
+#[test]
+fn it_starts_from_another_learner() {
+    let dir = run_with_checkpoints();
+    let file = checkpoints(dir.path()).remove(0);
+    let named = |path: &Path| ("start_from", Value::Text(path.display().to_string()));
+    for from in [dir.path(), &file] {
+        let rig = learner(&[named(from), ("seed", Value::Integer(5))]).unwrap();
+        assert_eq!((status(&rig).updates, status(&rig).replay_fill), (0, 0.0), "{}", from.display());
+        let kept = ("start_from_experience", Value::Bool(true));
+        let rig = learner(&[named(from), kept]).unwrap();
+        assert!(status(&rig).replay_fill > 0.0, "{}", from.display());
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let refused = learner(&[named(empty.path())]).err().unwrap().to_string();
+    assert!(refused.contains("start_from") && refused.contains("no checkpoint"), "{refused}");
+    let others = ("critic_hidden", Value::Text("16".into()));
+    let refused = learner(&[named(dir.path()), others]).err().unwrap().to_string();
+    assert!(refused.contains("critic_hidden"), "{refused}");
+}
+
 #[test]
 fn the_jump_start_is_told_at_the_start_and_whenever_it_changes() {
     let mut rig =

@@ -25,6 +25,11 @@ impl DenseAdam {
         Self { learning_rate: learning_rate as f32, steps: 0, first: zeros.clone(), second: zeros }
     }
 
+    /// The learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        f64::from(self.learning_rate)
+    }
+
     /// Changes the learning rate from now on.
     pub fn set_learning_rate(&mut self, learning_rate: f64) {
         self.learning_rate = learning_rate as f32;

@@ -159,6 +159,16 @@ impl Dense {
         Self { backend, ..self }
     }
 
+    /// What computes it.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// From now on another backend computes it.
+    pub fn set_backend(&mut self, backend: Backend) {
+        self.backend = backend;
+    }
+
     /// Layer widths from the inputs to the outputs.
     pub fn widths(&self) -> &[usize] {
         &self.widths

@@ -35,6 +35,18 @@ impl Variation {
     /// Always the file's airframe.
     pub const NONE: Self = Self { mass: 0.0, motor_lag: 0.0, thrust: 0.0, force: 0.0, torque: 0.0 };
 
+    /// This many times as much.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Self {
+            mass: self.mass * factor,
+            motor_lag: self.motor_lag * factor,
+            thrust: self.thrust * factor,
+            force: self.force * factor,
+            torque: self.torque * factor,
+        }
+    }
+
     /// Draws an airframe. Its simulation's disturbances are set from these settings where the file has smaller ones.
     pub fn draw(&self, vehicle: &Vehicle, rng: &mut impl Rng) -> Vehicle {
         let mut factor = |half_width: f64| 1.0 + half_width * (2.0 * rng.random::<f64>() - 1.0);
