@@ -95,29 +95,35 @@ impl Metrics {
 /// # Errors
 /// When the file is there but cannot be read or written.
 pub fn keep_up_to(folder: &Path, column: &str, limit: f64) -> Result<(), MetricsError> {
-    let path = folder.join("metrics.csv");
-    let fail = |source| MetricsError { path: path.clone(), source };
+    keep_rows_up_to(&folder.join("metrics.csv"), column, limit)
+}
+
+/// The same for any table with a line of column names that grows row by row while a run goes on.
+///
+/// # Errors
+/// When the file is there but cannot be read or written.
+pub fn keep_rows_up_to(path: &Path, column: &str, limit: f64) -> Result<(), MetricsError> {
+    let fail = |source| MetricsError { path: path.to_owned(), source };
     // A pipe or a device holds no rows, and may never end.
     if !path.is_file() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(&path).map_err(fail)?;
-    let mut lines = text.lines();
-    let header = lines.next().unwrap_or_default();
+    let text = std::fs::read_to_string(path).map_err(fail)?;
+    let mut lines = text.split_inclusive('\n');
+    let header = lines.next().unwrap_or_default().trim_end();
     let Some(index) = header.split(',').position(|h| h == column) else { return Ok(()) };
     let (mut kept, width) = (format!("{header}\n"), header.split(',').count());
-    for line in lines {
-        let cells: Vec<&str> = line.split(',').collect();
+    for line in lines.filter(|line| line.ends_with('\n')) {
+        let cells: Vec<&str> = line.trim_end().split(',').collect();
         let within = cells.get(index).and_then(|c| c.parse::<f64>().ok()).is_some_and(|v| v <= limit);
         if within && cells.len() == width {
             kept.push_str(line);
-            kept.push('\n');
         }
     }
     if kept == text {
         return Ok(());
     }
-    crate::checkpoint::write_atomically(&path, kept.as_bytes()).map_err(fail)
+    crate::checkpoint::write_atomically(path, kept.as_bytes()).map_err(fail)
 }
 
 /// A TensorFlow `Event` in protobuf: wall_time (1, double), step (2, int64), and the field that `fill` adds.

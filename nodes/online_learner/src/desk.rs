@@ -265,11 +265,12 @@ impl Desk {
             }
         }
         let updates = self.trainer.updates();
-        if outcome.updates > 0 && updates - self.progress.evaluated_at >= self.evaluate_every {
+        let learned = outcome.updates > 0;
+        let due = |every: u64, last: u64| learned && every > 0 && updates - last >= every;
+        if due(self.evaluate_every, self.progress.evaluated_at) {
             self.progress.evaluated_at = updates;
             self.evaluate(&mut outcome);
         }
-        let due = |every: u64, last: u64| outcome.updates > 0 && every > 0 && updates - last >= every;
         let mut curve_return = None;
         if due(self.curve_every, self.progress.curve_at) {
             self.progress.curve_at = updates;
@@ -281,10 +282,10 @@ impl Desk {
                 outcome.problems.push(reason);
             }
         }
-        if finished > 0 || outcome.updates > 0 {
+        if finished > 0 || learned {
             self.write_metrics(assignment.time_s, curve_return, &mut outcome);
         }
-        if outcome.updates > 0 && updates - self.progress.published_at >= self.publish_every {
+        if due(self.publish_every, self.progress.published_at) {
             self.progress.published_at = updates;
             match self.publication() {
                 Ok(publication) => outcome.publication = Some(publication),

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, fs::OpenOptions, io::Write as _, path::Path};
 
-use spikewing_rl::{checkpoint::write_atomically, probe::Layer};
+use spikewing_rl::{
+    metrics::{self, MetricsError},
+    probe::Layer,
+};
 
 /// File in a run folder.
 pub const FILE: &str = "layers.csv";
@@ -28,32 +31,12 @@ pub fn append(dir: &Path, updates: u64, layers: &[Layer]) -> Result<(), String> 
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Drops the rows beyond a number of updates, and a last one that was cut off: what was learned after a checkpoint is
-/// learned again.
+/// Drops the rows beyond a number of updates: what was learned after a checkpoint is learned again.
 ///
 /// # Errors
 /// Names the file.
-pub fn keep_up_to(dir: &Path, updates: u64) -> Result<(), String> {
-    let path = dir.join(FILE);
-    if !path.is_file() {
-        return Ok(());
-    }
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let whole = HEADER.split(',').count();
-    let kept: String = text
-        .split_inclusive('\n')
-        .enumerate()
-        .filter(|(i, line)| {
-            let cells: Vec<&str> = line.split(',').collect();
-            let made = cells.first().and_then(|c| c.parse::<u64>().ok());
-            *i == 0 || (line.ends_with('\n') && cells.len() == whole && made.is_some_and(|n| n <= updates))
-        })
-        .map(|(_, line)| line)
-        .collect();
-    if kept == text {
-        return Ok(());
-    }
-    write_atomically(&path, kept.as_bytes()).map_err(|e| format!("{}: {e}", path.display()))
+pub fn keep_up_to(dir: &Path, updates: u64) -> Result<(), MetricsError> {
+    metrics::keep_rows_up_to(&dir.join(FILE), "updates", updates as f64)
 }
 
 #[cfg(test)]
