@@ -44,20 +44,11 @@ impl Trainer {
             return Ok(None);
         };
         let rates = buffers.trace.firing_rates();
-        let pairs = used.parameters.linear().iter().zip(steepest.parameters.linear());
-        let layers = pairs.enumerate().map(|(i, (a, b))| {
-            let dot = |a: &[f32], b: &[f32]| -> f64 {
-                a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-            };
-            let (a, b) = (a.weight(), b.weight());
-            let (a, b) = (a.as_slice().unwrap_or_default(), b.as_slice().unwrap_or_default());
-            let (norm, other) = (dot(a, a).sqrt(), dot(b, b).sqrt());
-            let cosine = dot(a, b) / (norm * other);
-            Layer {
-                firing_rate: rates.get(i).copied(),
-                gradient_norm: norm,
-                cosine_to_steepest: cosine.is_finite().then_some(cosine),
-            }
+        let linear = used.parameters.linear().iter().zip(used.cosines(&steepest));
+        let layers = linear.enumerate().map(|(i, (layer, cosine))| Layer {
+            firing_rate: rates.get(i).copied(),
+            gradient_norm: layer.weight().iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt(),
+            cosine_to_steepest: cosine.is_finite().then_some(cosine),
         });
         Ok(Some(layers.collect()))
     }

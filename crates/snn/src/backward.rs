@@ -6,7 +6,7 @@ use crate::matrix::{Accumulate, Matrix, product, vectorized};
 use crate::sparse::{WORD, add_where_fired, words};
 use crate::surrogate::{arc_tan, fast_sigmoid, sigmoid, triangular};
 use crate::{Network, ParameterName, Real, SnnError, Surrogate, Trace};
-use ndarray::{Array3, ArrayView3, s};
+use ndarray::{Array3, ArrayView2, ArrayView3, s};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -88,6 +88,21 @@ impl<T: Real> Gradients<T> {
             sum += values.iter().map(|g| g.to_f64_exact() * g.to_f64_exact()).sum::<f64>();
         }
         T::of(sum.sqrt())
+    }
+
+    /// Cosine between the weights' gradients here and in others of the same shape, for each linear layer; not a number where
+    /// one of the two vanishes.
+    pub fn cosines(&self, other: &Self) -> Vec<f64> {
+        let pairs = self.parameters.linear().iter().zip(other.parameters.linear());
+        pairs
+            .map(|(a, b)| {
+                let (a, b) = (a.weight(), b.weight());
+                let product = |(a, b): (&T, &T)| a.to_f64_exact() * b.to_f64_exact();
+                let dot = a.iter().zip(&b).map(product).sum::<f64>();
+                let squares = |w: &ArrayView2<'_, T>| w.iter().zip(w).map(product).sum::<f64>();
+                dot / (squares(&a) * squares(&b)).sqrt()
+            })
+            .collect()
     }
 }
 

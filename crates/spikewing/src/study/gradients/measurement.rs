@@ -139,16 +139,11 @@ fn input(rng: &mut Xoshiro256PlusPlus, width: usize) -> Array3<f64> {
 }
 
 fn compare_layers(gradients: &Gradients<f64>, steepest: &Gradients<f64>) -> Vec<(f64, f64)> {
-    let pairs = gradients.parameters.linear().iter().zip(steepest.parameters.linear());
-    pairs
-        .map(|(a, b)| {
-            let (a, b) = (a.weight(), b.weight());
-            let magnitude = a.iter().map(|g| g.abs()).sum::<f64>() / a.len() as f64;
-            let dot = a.iter().zip(&b).map(|(a, b)| a * b).sum::<f64>();
-            let norms = (a.iter().map(|g| g * g).sum::<f64>() * b.iter().map(|g| g * g).sum::<f64>()).sqrt();
-            (magnitude, dot / norms)
-        })
-        .collect()
+    let magnitudes = gradients.parameters.linear().iter().map(|layer| {
+        let weight = layer.weight();
+        weight.iter().map(|g| g.abs()).sum::<f64>() / weight.len() as f64
+    });
+    magnitudes.zip(gradients.cosines(steepest)).collect()
 }
 
 /// Over what is finite: a layer that no gradient reaches has no direction. Standard deviation of the population.
