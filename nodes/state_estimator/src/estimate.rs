@@ -215,9 +215,13 @@ impl Estimate {
         gate_squared: f64,
     ) -> Gate {
         match self.distance(innovation, h, noise) {
-            Some(distance) if distance <= gate_squared => {}
-            _ => return Gate::Rejected,
+            Some(distance) if distance <= gate_squared => self.fuse(innovation, h, noise),
+            _ => Gate::Rejected,
         }
+    }
+
+    /// Uses one block of three measured numbers that has passed its gate.
+    pub fn fuse(&mut self, innovation: &Vector3<f64>, h: &Jacobian, noise: &Matrix3<f64>) -> Gate {
         let ph = self.covariance * h.transpose();
         let Some(s_inverse) = (h * ph + noise).try_inverse() else { return Gate::Rejected };
         let gain = ph * s_inverse;

@@ -408,14 +408,11 @@ fn correct(estimate: &mut Estimate, measurement: &Measurement, gate_squared: f64
                     h: &Jacobian,
                     [covariance, allowed]: [&Matrix3<f64>; 2]| {
         gates.innovations[i] = innovation;
-        gates.distances[i] = estimate.distance(&innovation, h, covariance).unwrap_or(f64::INFINITY);
-        let passes =
-            estimate.distance(&innovation, h, &(covariance + allowed)).is_some_and(|d| d <= gate_squared);
-        Some(if passes {
-            estimate.measure(&innovation, h, covariance, f64::INFINITY)
-        } else {
-            Gate::Rejected
-        })
+        let distance = estimate.distance(&innovation, h, covariance);
+        gates.distances[i] = distance.unwrap_or(f64::INFINITY);
+        let gated = estimate.distance(&innovation, h, &(covariance + allowed));
+        let passes = distance.is_some() && gated.is_some_and(|d| d <= gate_squared);
+        Some(if passes { estimate.fuse(&innovation, h, covariance) } else { Gate::Rejected })
     };
     let position =
         used(0, estimate, innovation, &h, [&measurement.position.covariance, &measurement.position.allowed]);
