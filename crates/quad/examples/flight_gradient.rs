@@ -2,6 +2,8 @@
 //!
 //! `benches/peers/flight_jax.py time` runs it beside JAX.
 
+mod timing;
+
 use std::time::Instant;
 
 use nalgebra::Vector3;
@@ -13,18 +15,6 @@ use spikewing_quad::{
     differentiable::{Plant, STATE},
     reward::OrientationTerm,
 };
-
-/// Processor time of this process, s.
-fn processor_s() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let all: f64 = threads
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
-        .sum();
-    let own: f64 = text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0);
-    all.max(own) * 1e-9
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1).map(|a| a.parse::<usize>());
@@ -65,10 +55,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut checksum = fly();
     let (mut wall, mut processor) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..5 {
-        let (started, used) = (Instant::now(), processor_s());
+        let (started, used) = (Instant::now(), timing::processor_s());
         checksum += fly();
         wall = wall.min(started.elapsed().as_secs_f64());
-        processor = processor.min(processor_s() - used);
+        processor = processor.min(timing::processor_s() - used);
     }
     println!("{}", serde_json::json!({ "wall_s": wall, "processor_s": processor, "checksum": checksum }));
     Ok(())

@@ -5,6 +5,9 @@
 //! something else. Keys are those of the learner's configuration. `benches/learner_update.py` runs it beside the same
 //! update in PyTorch and snntorch.
 
+#[path = "../../quad/examples/timing/mod.rs"]
+mod timing;
+
 use std::time::Instant;
 
 use rand::{RngExt, SeedableRng};
@@ -40,13 +43,13 @@ fn main() -> Result<(), Failure> {
         trainer.update()?;
     }
     let mut times = Vec::with_capacity(repetitions);
-    let cpu = processor_s();
+    let cpu = timing::processor_s();
     for _ in 0..repetitions {
         let start = Instant::now();
         trainer.update()?.ok_or("there is too little experience")?;
         times.push(1e3 * start.elapsed().as_secs_f64());
     }
-    let cpu_ms = 1e3 * (processor_s() - cpu) / repetitions as f64;
+    let cpu_ms = 1e3 * (timing::processor_s() - cpu) / repetitions as f64;
     times.sort_by(f64::total_cmp);
     let flop = flop_per_update(&config);
     let median = times[times.len() / 2];
@@ -58,14 +61,6 @@ fn main() -> Result<(), Failure> {
     });
     println!("{line}");
     Ok(())
-}
-
-/// Processor time of all threads of this process, s.
-fn processor_s() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call writes one timespec, which is there.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }
 
 /// Random flights: the time does not depend on what is in them.

@@ -16,7 +16,7 @@ mod path;
 pub mod residual;
 mod world;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
@@ -219,8 +219,8 @@ pub fn differentiate(
 
 /// What a flight follows.
 struct Model<'a> {
-    vehicle: Vehicle,
-    plant: Plant,
+    vehicle: Cow<'a, Vehicle>,
+    plant: Cow<'a, Plant>,
     residual: Option<&'a Residual>,
     /// Force and torque that act throughout, with a variation.
     disturbance: spikewing_quad::Disturbance,
@@ -231,7 +231,7 @@ struct Model<'a> {
 impl<'a> Model<'a> {
     fn of(
         anchor: &Anchor<'_>,
-        airframes: &[Airframe],
+        airframes: &'a [Airframe],
         fits: &'a BTreeMap<u64, Arc<Fit>>,
         settings: &FlightConfig,
     ) -> Self {
@@ -248,12 +248,13 @@ impl<'a> Model<'a> {
         let rotors = anchor.rotors(vehicle, period_s);
         let still = spikewing_quad::Disturbance::default();
         if settings.variation <= 0.0 {
-            let (vehicle, plant) = (vehicle.clone(), plant.clone());
+            let (vehicle, plant) = (Cow::Borrowed(vehicle), Cow::Borrowed(plant));
             return Self { vehicle, plant, residual, disturbance: still, rotors };
         }
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(anchor.seed.rotate_left(32));
         let airframe = Variation::default().times(settings.variation).draw(vehicle, &mut rng);
         let disturbance = if rng.random() { airframe.simulation.sample_disturbance(&mut rng) } else { still };
-        Self { plant: Plant::new(&airframe), vehicle: airframe, residual, disturbance, rotors }
+        let plant = Cow::Owned(Plant::new(&airframe));
+        Self { plant, vehicle: Cow::Owned(airframe), residual, disturbance, rotors }
     }
 }

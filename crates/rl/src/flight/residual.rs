@@ -10,7 +10,7 @@
 //! Related: residual dynamics learned in flight for a policy in a differentiable simulation ("Learning on the Fly", arXiv
 //! 2508.21065), there as a network, refitted every few seconds.
 
-use nalgebra::{DMatrix, SMatrix, SVector, Vector3};
+use nalgebra::{SMatrix, SVector, Vector3};
 use spikewing_quad::{
     Disturbance, State, Vehicle,
     differentiable::{Adjoint, Plant, pull_observation},
@@ -191,14 +191,9 @@ fn regress(episode: &Episode, vehicle: &Vehicle, period_s: f64) -> (Residual, f6
         gram += phi * phi.transpose();
         moments += phi * missing.transpose();
     }
-    let gram = DMatrix::from_column_slice(FEATURES, FEATURES, gram.as_slice());
-    let weights = match gram.cholesky() {
-        Some(factor) => {
-            let solved = factor.solve(&DMatrix::from_column_slice(FEATURES, 6, moments.as_slice()));
-            SMatrix::<f64, 6, FEATURES>::from_fn(|row, column| solved[(column, row)])
-        }
-        None => SMatrix::zeros(),
-    };
+    let weights = gram
+        .cholesky()
+        .map_or_else(SMatrix::<f64, 6, FEATURES>::zeros, |factor| factor.solve(&moments).transpose());
     let (force_n, arm_m) = (mass * vehicle.gravity_m_s2, arm_m(vehicle));
     let torque_n_m = (force_n / 4.0 * arm_m).max(f64::MIN_POSITIVE);
     let left = windows

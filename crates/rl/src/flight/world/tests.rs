@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use nalgebra::SMatrix;
 use spikewing_quad::{Vehicle, differentiable::Plant};
 
@@ -70,8 +72,8 @@ fn the_gradient_is_that_of_finite_differences() {
         for seed in 0..4 {
             let anchor = Anchor { episode: &episode, number: 0, step: 60, seed };
             let model = Model {
-                plant: Plant::new(&vehicle),
-                vehicle: vehicle.clone(),
+                plant: Cow::Owned(Plant::new(&vehicle)),
+                vehicle: Cow::Borrowed(&vehicle),
                 residual: Some(&residual),
                 disturbance: Disturbance { force_n: Vector3::new(0.01, 0.0, 0.02), ..Disturbance::default() },
                 rotors: [vehicle.hover_rotor(); ACTION],
@@ -118,8 +120,8 @@ fn late_commands_are_those_that_were_underway() {
     let config = config(FlightConfig { latency_steps: 4, ..FlightConfig::default() });
     let reward = Reward::start();
     let model = Model {
-        plant: Plant::new(&vehicle),
-        vehicle: vehicle.clone(),
+        plant: Cow::Owned(Plant::new(&vehicle)),
+        vehicle: Cow::Borrowed(&vehicle),
         residual: None,
         disturbance: Disturbance::default(),
         rotors: [vehicle.hover_rotor(); ACTION],
